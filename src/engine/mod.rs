@@ -1,0 +1,16 @@
+//! What runs: snapshot, services, rules, decisions, limits, and the traits that the floors above implement.
+//!
+//! The engine knows neither YAML nor Pingora and opens no socket.
+
+pub mod access;
+pub mod authentication;
+pub mod clock;
+pub mod decision;
+pub mod fetch;
+pub mod limits;
+pub mod provider;
+pub mod routes;
+pub mod service;
+pub mod snapshot;
+pub mod stage;
+pub mod token_cache;
