@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::oauth::fault::{Fault, FaultKind};
+
 /// Leave to contact the upstream for one message. Only [`super::access`] can make one.
 #[derive(Debug, Clone)]
 pub struct Permit {
@@ -85,6 +87,25 @@ impl Denial {
     pub fn by_rule(mut self, rule: Option<u32>) -> Self {
         self.rule = rule;
         self
+    }
+}
+
+impl From<Fault> for Denial {
+    fn from(fault: Fault) -> Self {
+        let reason = match fault.kind {
+            FaultKind::Missing => Reason::TokenMissing,
+            FaultKind::Malformed => Reason::TokenMalformed,
+            FaultKind::Issuer => Reason::IssuerUnknown,
+            FaultKind::Algorithm => Reason::AlgorithmRefused,
+            FaultKind::Key => Reason::KeyUnknown,
+            FaultKind::Signature => Reason::SignatureInvalid,
+            FaultKind::Claim => Reason::ClaimInvalid,
+            FaultKind::Expired => Reason::TokenExpired,
+            FaultKind::NotYetValid => Reason::TokenNotYetValid,
+            FaultKind::TokenType => Reason::TokenTypeRefused,
+            FaultKind::Binding => Reason::BindingUnproven,
+        };
+        Self::new(reason).because(fault.detail)
     }
 }
 

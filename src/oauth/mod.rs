@@ -2,12 +2,19 @@
 //!
 //! This module opens no socket and knows no policy.
 
+pub mod address;
 pub mod bearer;
 pub mod challenge;
 pub mod claims;
+pub mod fault;
 pub mod identity;
 pub mod jwk;
 pub mod jws;
+pub mod key;
 pub mod metadata;
 pub mod redirect;
+pub mod strict;
 pub mod url;
+
+#[cfg(test)]
+pub(crate) mod testing;
