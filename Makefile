@@ -1,0 +1,83 @@
+# The commands of Portcullis. `make demo` runs it, `make test` proves it, `make lint` and `make bench` say the rest.
+#
+# Everything that is built or fetched goes below CARGO_TARGET_DIR; of HOME only the Rust toolchain is used.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench toolchain sdk
+
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+TOOLS := $(CARGO_TARGET_DIR)/tools
+CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
+export PATH := $(dir $(CARGO)):$(PATH)
+
+# A machine without cmake gets it from its wheel, whose program is a script that needs to find its package.
+ifeq ($(shell command -v cmake),)
+TOOL_CMAKE := $(TOOLS)/cmake/bin/cmake
+WITH_CMAKE := CMAKE=$(TOOL_CMAKE) PYTHONPATH=$(TOOLS)/cmake
+endif
+
+PIP := python3 -m pip --disable-pip-version-check --no-cache-dir
+SDK_PYTHON := $(TOOLS)/python/bin/python
+NODE_MODULES := tests/sdk/node_modules/.package-lock.json
+BUILD := env $(WITH_CMAKE) $(CARGO)
+
+help:
+	@echo 'make demo   build and run a gateway with a small MCP server behind it'
+	@echo 'make test   run every test, with the official TypeScript and Python MCP SDKs as real clients'
+	@echo 'make lint   formatting, clippy and documentation, warnings refused'
+	@echo 'make bench  measure the cost of a request beside a bare Pingora proxy (takes minutes)'
+
+demo: toolchain $(TOOL_CMAKE)
+	@echo '== building (the first time takes some minutes)' >&2
+	@$(BUILD) build --locked --bin portcullis
+	@exec $(CARGO_TARGET_DIR)/debug/portcullis demo
+
+test: toolchain sdk $(TOOL_CMAKE)
+	@echo '== building and running the tests (the first build takes some minutes)'
+	@SDK_PYTHON=$(SDK_PYTHON) $(BUILD) test --locked --no-fail-fast
+
+lint: toolchain $(TOOL_CMAKE)
+	@echo '== formatting' && $(CARGO) fmt --check
+	@echo '== clippy' && $(BUILD) clippy --locked --all-targets -- -D warnings
+	@echo '== documentation' && RUSTDOCFLAGS='-D warnings' $(BUILD) doc --locked --no-deps --document-private-items
+
+bench: toolchain $(TOOL_CMAKE)
+	@echo '== building with the release profile (takes minutes)'
+	@$(BUILD) build --locked --release --bin portcullis
+	@$(BUILD) bench --locked --bench baseline --bench stub --bench load --no-run
+	@CARGO=$(CARGO) python3 benches/run.py
+
+# What a machine must have, said kindly before anything is built.
+toolchain:
+	@missing=; \
+	for tool in cc python3; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if ! $(CARGO) --version >/dev/null 2>&1; then \
+		echo 'Rust is missing. Install it from https://rustup.rs and run make again.' >&2; exit 1; fi; \
+	if [ -n "$$missing" ]; then \
+		echo "Missing:$$missing. On Debian or Ubuntu, run this and then make again:" >&2; \
+		echo '  sudo apt-get install -y build-essential python3 python3-venv python3-pip' >&2; exit 1; fi
+
+# The SDKs that the tests run as real processes, at the versions that the repository pins.
+sdk: $(NODE_MODULES) $(TOOLS)/python/.ready
+
+$(NODE_MODULES): tests/sdk/package-lock.json
+	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then \
+		echo 'The tests need Node.js 20 or newer with npm: https://nodejs.org/en/download' >&2; exit 1; fi
+	@echo '== the TypeScript SDK, server-everything and yaml-language-server (npm)'
+	@npm ci --prefix tests/sdk --cache $(TOOLS)/npm --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(TOOLS)/python/.ready: tests/sdk/requirements.txt
+	@echo '== the Python SDK (pip)'
+	@rm -rf $(TOOLS)/python
+	@python3 -m venv $(TOOLS)/python || { \
+		echo 'Python has no venv module. On Debian or Ubuntu: sudo apt-get install -y python3-venv' >&2; exit 1; }
+	@$(SDK_PYTHON) -m pip --disable-pip-version-check --no-cache-dir install --quiet -r $<
+	@touch $@
+
+$(TOOLS)/cmake/bin/cmake:
+	@echo '== cmake, which is not installed (pip)'
+	@$(PIP) install --quiet --target $(TOOLS)/cmake 'cmake==4.1.2'
+	@$(TOOLS)/cmake/bin/cmake --version >/dev/null 2>&1 || PYTHONPATH=$(TOOLS)/cmake $@ --version >/dev/null

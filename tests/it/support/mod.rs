@@ -1,0 +1,32 @@
+//! The cast of every story: a [`Gateway`] under test, an [`Upstream`] that remembers what reached it, an [`Issuer`] that
+//! signs anything it is asked to, and a [`Client`] that says exactly what it is told.
+
+pub mod client;
+pub mod gateway;
+pub mod issuer;
+pub mod keys;
+pub mod process;
+pub mod upstream;
+
+pub use client::{Client, Era, Reply, raw};
+pub use gateway::Gateway;
+pub use issuer::Issuer;
+pub use keys::Key;
+pub use upstream::{Answer, Request, Upstream};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it. The machine may be busy; no test measures with this.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer; panics with `what` when patience ends.
+pub async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

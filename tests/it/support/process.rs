@@ -1,0 +1,113 @@
+//! Real processes of the official SDKs: servers that say where they listen, clients that print one JSON line a step.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use serde_json::Value;
+
+use super::PATIENCE;
+
+/// `tests/sdk`, where the scripts and their packages are.
+pub fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
+}
+
+/// A Node script of `tests/sdk`.
+pub fn node(script: &str) -> Command {
+    let home = scripts();
+    assert!(home.join("node_modules").is_dir(), "the SDKs are not installed: run `make test`, which installs them");
+    let mut command = Command::new("node");
+    command.arg(home.join(script));
+    command
+}
+
+/// A Python script of `tests/sdk`, run by the interpreter that `make test` prepared and named in `SDK_PYTHON`.
+pub fn python(script: &str) -> Command {
+    let interpreter = std::env::var("SDK_PYTHON").expect("SDK_PYTHON is not set: run `make test`, which sets it");
+    let mut command = Command::new(interpreter);
+    command.arg(scripts().join(script));
+    command
+}
+
+/// Runs a client to its end; each line it printed is one step.
+pub async fn steps(mut command: Command) -> Vec<Value> {
+    let run = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output().expect("the client runs"));
+    let output = tokio::time::timeout(3 * PATIENCE, run).await.expect("the client ends").expect("the client's output");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the client failed: {complaint}");
+    said.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}\n{complaint}")))
+        .collect()
+}
+
+/// An official MCP server in a process of its own, with the file in which it records every request.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    url: String,
+    record: tempfile::TempDir,
+}
+
+impl Server {
+    /// A server on the official TypeScript SDK that speaks both eras; `mode` is `json` or `sse`.
+    pub fn dual_era(mode: &str) -> Self {
+        let mut command = node("dual-era-server.mjs");
+        command.args(["--mode", mode]);
+        Self::start(command)
+    }
+
+    /// `@modelcontextprotocol/server-everything` behind a recording proxy.
+    pub fn everything() -> Self {
+        let mut command = node("witness-proxy.mjs");
+        command.arg("--everything");
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        let record = tempfile::tempdir().expect("a temporary directory");
+        command.arg("--record").arg(record.path().join("requests"));
+        // The server ends when its standard input closes, and that happens however this process ends.
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node runs");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let (say, hear) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
+        let first = hear.recv_timeout(PATIENCE).expect("the server says where it listens");
+        let url = first.strip_prefix("listening=").unwrap_or_else(|| panic!("unexpected: {first}")).to_owned();
+        Self { child, url, record }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Every HTTP request that reached the server, as it wrote them down.
+    pub fn received(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.record.path().join("requests")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of the record")).collect()
+    }
+
+    /// How many requests with this JSON-RPC method reached the server.
+    pub fn received_method(&self, method: &str) -> usize {
+        let bodies = self.received().into_iter().filter_map(|seen| seen["body"].as_str().map(str::to_owned));
+        let messages = bodies.filter_map(|body| serde_json::from_str::<Value>(&body).ok());
+        messages.filter(|message| message["method"] == method).count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The closed input ends it and what it started; the kill is for a server that hangs.
+        drop(self.child.stdin.take());
+        for _ in 0..100 {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
