@@ -10,6 +10,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(CARGO_TARGET_DIR)/tools
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
+export npm_config_update_notifier := false
 export PATH := $(dir $(CARGO)):$(PATH)
 
 # A machine without cmake gets it from its wheel, whose program is a script that needs to find its package.
@@ -79,5 +80,6 @@ $(TOOLS)/python/.ready: tests/sdk/requirements.txt
 
 $(TOOLS)/cmake/bin/cmake:
 	@echo '== cmake, which is not installed (pip)'
-	@$(PIP) install --quiet --target $(TOOLS)/cmake 'cmake==4.1.2'
-	@$(TOOLS)/cmake/bin/cmake --version >/dev/null 2>&1 || PYTHONPATH=$(TOOLS)/cmake $@ --version >/dev/null
+	@$(PIP) install --quiet --target $(TOOLS)/cmake 'cmake==4.4.4'
+	@PYTHONPATH=$(TOOLS)/cmake $@ --version | head -n 1
+	@touch $@

@@ -89,11 +89,11 @@ impl Server {
         text.lines().map(|line| serde_json::from_str(line).expect("a line of the record")).collect()
     }
 
-    /// How many requests with this JSON-RPC method reached the server.
-    pub fn received_method(&self, method: &str) -> usize {
+    /// The JSON-RPC messages with this method that reached the server.
+    pub fn messages(&self, method: &str) -> Vec<Value> {
         let bodies = self.received().into_iter().filter_map(|seen| seen["body"].as_str().map(str::to_owned));
         let messages = bodies.filter_map(|body| serde_json::from_str::<Value>(&body).ok());
-        messages.filter(|message| message["method"] == method).count()
+        messages.filter(|message| message["method"] == method).collect()
     }
 }
 
