@@ -44,11 +44,11 @@ lint: toolchain $(TOOL_CMAKE)
 	@echo '== clippy' && $(BUILD) clippy --locked --all-targets -- -D warnings
 	@echo '== documentation' && RUSTDOCFLAGS='-D warnings' $(BUILD) doc --locked --no-deps --document-private-items
 
-bench: toolchain $(TOOL_CMAKE)
+bench: toolchain $(TOOLS)/python/.ready $(TOOL_CMAKE)
 	@echo '== building with the release profile (takes minutes)'
 	@$(BUILD) build --locked --release --bin portcullis
 	@$(BUILD) bench --locked --bench baseline --bench stub --bench load --no-run
-	@CARGO=$(CARGO) python3 benches/run.py
+	@CARGO=$(CARGO) $(WITH_CMAKE) $(SDK_PYTHON) benches/run.py $(BENCH)
 
 # What a machine must have, said kindly before anything is built.
 toolchain:

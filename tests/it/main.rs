@@ -2,7 +2,11 @@
 //!
 //! One binary, so that it is linked once. Each suite is one file and one line here.
 
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails says where")]
+#![expect(unreachable_pub, reason = "the cast is public to its suites")]
+
 mod fakes;
 mod sdk;
+mod story;
 mod support;
 mod yaml_language_server;

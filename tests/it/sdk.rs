@@ -97,7 +97,7 @@ rules:
     }
 }
 
-fn call(name: &str, arguments: Value) -> Value {
+fn call(name: &str, arguments: &Value) -> Value {
     json!({"do": "tools/call", "name": name, "arguments": arguments})
 }
 
@@ -141,15 +141,15 @@ async fn each_client_does_what_its_token_allows_and_no_more(mode: &str) {
         let scene = Scene::dual_era(mode).await;
         let wanted = json!([
             {"do": "tools/list"},
-            call("echo", json!({"message": "hi"})),
-            call("progress", json!({"steps": 3})),
-            call("delete_users", json!({"id": "1"})),
-            call("delete_issues", json!({"id": "1"})),
+            call("echo", &json!({"message": "hi"})),
+            call("progress", &json!({"steps": 3})),
+            call("delete_users", &json!({"id": "1"})),
+            call("delete_issues", &json!({"id": "1"})),
             {"do": "resources/read", "uri": "repo://acme/readme"},
             {"do": "resources/read", "uri": "repo://acme/secret"},
             {"do": "prompts/get", "name": "review", "arguments": {"subject": "x"}},
             {"do": "prompts/list"},
-            call("era", json!({})),
+            call("era", &json!({})),
         ]);
         let lines = sdk.walk(&scene.url(), &scene.token(), &wanted).await;
 
@@ -202,10 +202,10 @@ async fn sdk_clients_use_server_everything_through_the_gateway() {
     let scene = Scene::everything().await;
     let wanted = json!([
         {"do": "tools/list"},
-        call("echo", json!({"message": "hi"})),
-        call("get-sum", json!({"a": 1, "b": 2})),
-        call("get-tiny-image", json!({})),
-        call("get-env", json!({})),
+        call("echo", &json!({"message": "hi"})),
+        call("get-sum", &json!({"a": 1, "b": 2})),
+        call("get-tiny-image", &json!({})),
+        call("get-env", &json!({})),
     ]);
     for (index, sdk) in Sdk::LEGACY.into_iter().enumerate() {
         let lines = sdk.walk(&scene.url(), &scene.token(), &wanted).await;
@@ -234,7 +234,7 @@ async fn no_sdk_client_reaches_a_server_with_a_token_that_is_not_good_here() {
             ("expired", scene.issuer.token(&scene.url(), json!({"scope": "tools:use", "exp": now() - 600}))),
             ("absent", String::new()),
         ];
-        let wanted = json!([call("echo", json!({"message": "hi"}))]);
+        let wanted = json!([call("echo", &json!({"message": "hi"}))]);
         for (what, token) in &bad {
             for sdk in
                 [Sdk::TypeScript1, Sdk::TypeScriptLegacy, Sdk::TypeScriptModern, Sdk::PythonLegacy, Sdk::PythonModern]

@@ -50,9 +50,10 @@ impl Reply {
     /// The body as JSON: the only message of a JSON answer, the last one of an event stream.
     pub fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
-        let message = match self.header("content-type").starts_with("text/event-stream") {
-            true => text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or("null"),
-            false => &text,
+        let message = if self.header("content-type").starts_with("text/event-stream") {
+            text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or("null")
+        } else {
+            &text
         };
         serde_json::from_str(message).unwrap_or(Value::Null)
     }

@@ -1,4 +1,4 @@
-//! An OpenID Connect issuer on loopback: discovery, a key set that can rotate, fail or stall, and any token at all.
+//! An issuer on loopback: discovery, a key set that can rotate, fail or stall, and any token at all.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

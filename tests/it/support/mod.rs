@@ -8,11 +8,11 @@ pub mod keys;
 pub mod process;
 pub mod upstream;
 
-pub use client::{Client, Era, Reply, raw};
+pub use client::{Client, Era, raw};
 pub use gateway::Gateway;
 pub use issuer::Issuer;
 pub use keys::Key;
-pub use upstream::{Answer, Request, Upstream};
+pub use upstream::{Answer, Upstream};
 
 use std::time::{Duration, Instant};
 
