@@ -1,1 +1,269 @@
+//! One JSON-RPC 2.0 message of MCP, read strictly: kind, id, method and what it asks for.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::json;
+use super::members::{Members, Text};
+use super::operation::{self, Operation};
+
+/// Bytes of an id, as written.
+const LONGEST_ID: usize = 512;
+/// What the envelope holds (JSON-RPC 2.0 sections 4 and 5).
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+/// What the gateway reads of `_meta` (MCP 2026-07-28 basic, "_meta").
+const META: [&str; 3] = [VERSION_KEY, CAPABILITIES_KEY, "progressToken"];
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// One message.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// Request, notification or response.
+    pub kind: Kind<'a>,
+    /// The method; a response has none.
+    pub method: Option<Cow<'a, str>>,
+    /// What it asks for.
+    pub operation: Operation<'a>,
+    /// What `_meta` says of the protocol.
+    pub meta: Meta<'a>,
+    /// `params.protocolVersion` of `initialize`.
+    pub initialize: Option<Cow<'a, str>>,
+    /// `params.taskId` of `tasks/*`.
+    pub task: Option<Cow<'a, str>>,
+}
+
+/// The kind of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// Wants an answer under this id, which is kept as written: `9007199254740993` must come back as itself.
+    Request {
+        /// The id, raw JSON.
+        id: &'a str,
+    },
+    /// Wants no answer.
+    Notification,
+    /// Answers a request of the server.
+    Response,
+}
+
+/// What `_meta` says of the protocol.
+#[derive(Debug, Default)]
+pub struct Meta<'a> {
+    /// `io.modelcontextprotocol/protocolVersion`.
+    pub version: Option<Cow<'a, str>>,
+    /// Whether `io.modelcontextprotocol/clientCapabilities` is an object.
+    pub has_capabilities: bool,
+}
+
+/// Why a message is refused.
+#[derive(Debug)]
+pub struct MessageError {
+    /// What kind of thing is wrong.
+    pub kind: ErrorKind,
+    /// What the client may read.
+    pub public: Cow<'static, str>,
+    /// The id as written, when it could be read.
+    pub id: Option<String>,
+    /// `error.data`, when the kind defines one.
+    pub data: Option<Box<RawValue>>,
+}
+
+/// What kind of thing is wrong with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Not strict JSON (`-32700`).
+    Parse,
+    /// Not a JSON-RPC message (`-32600`).
+    InvalidRequest,
+    /// Parameters that must be read cannot be (`-32602`).
+    InvalidParams,
+    /// A batch (`-32600`).
+    Batch,
+    /// Headers and body disagree (`-32020`).
+    HeaderMismatch,
+    /// A revision that is not accepted (`-32022`).
+    Version,
+}
+
+impl MessageError {
+    /// An error without id and data.
+    #[must_use]
+    pub fn new(kind: ErrorKind, public: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, public: public.into(), id: None, data: None }
+    }
+
+    /// Adds the id of the request.
+    #[must_use]
+    pub fn with_id(self, kind: Kind<'_>) -> Self {
+        let id = if let Kind::Request { id } = kind { Some(id.to_owned()) } else { None };
+        Self { id: self.id.or(id), ..self }
+    }
+}
+
+fn invalid(public: &'static str) -> MessageError {
+    MessageError::new(ErrorKind::InvalidRequest, public)
+}
+
+impl<'a> Message<'a> {
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// What is wrong, with the id when it could be read.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let text =
+            json::check(bytes).map_err(|error| MessageError::new(ErrorKind::Parse, format!("parse error: {error}")))?;
+        if text.trim_start().starts_with('[') {
+            return Err(MessageError::new(ErrorKind::Batch, "batches are not accepted"));
+        }
+        let envelope = Members::of(text).ok_or(invalid("a message is an object"))?;
+        let kind = kind(&envelope)?;
+        Self::read(&envelope, kind).map_err(|error| error.with_id(kind))
+    }
+
+    fn read(envelope: &Members<'a>, kind: Kind<'a>) -> Result<Self, MessageError> {
+        if envelope.value("jsonrpc").and_then(Text::of).as_deref() != Some("2.0") {
+            return Err(invalid("`jsonrpc` must be \"2.0\""));
+        }
+        if envelope.look_alike(&ENVELOPE).is_some() {
+            return Err(invalid("a member looks like another member"));
+        }
+        if kind == Kind::Response {
+            let operation = Operation::Lifecycle { method: Cow::Borrowed("response") };
+            return Ok(Self { kind, method: None, operation, meta: Meta::default(), initialize: None, task: None });
+        }
+        let method = envelope.value("method").and_then(Text::of).filter(|method| !method.is_empty());
+        let method = method.ok_or(invalid("`method` must be a string"))?;
+        let params = match envelope.value("params") {
+            None => Members::default(),
+            Some(params) => Members::of(params.get())
+                .ok_or(MessageError::new(ErrorKind::InvalidParams, "`params` must be an object"))?,
+        };
+        let operation = operation::read(&method, &params)?;
+        let text = |name: &str| params.value(name).and_then(Text::of);
+        let initialize = if method == "initialize" { text("protocolVersion") } else { None };
+        let task = if method.starts_with("tasks/") { text("taskId") } else { None };
+        Ok(Self { kind, operation, meta: meta(&params)?, initialize, task, method: Some(method) })
+    }
+}
+
+fn kind<'a>(envelope: &Members<'a>) -> Result<Kind<'a>, MessageError> {
+    let id =
+        envelope.value("id").map(|id| read_id(id).ok_or(invalid("`id` must be a string or an integer"))).transpose()?;
+    let answer = envelope.value("result").is_some() || envelope.value("error").is_some();
+    match (envelope.value("method"), answer) {
+        (Some(_), true) => Err(invalid("a message is a request or a response, not both")
+            .with_id(id.map_or(Kind::Notification, |id| Kind::Request { id }))),
+        (Some(_), false) => Ok(id.map_or(Kind::Notification, |id| Kind::Request { id })),
+        (None, true) => {
+            let both = envelope.value("result").is_some() && envelope.value("error").is_some();
+            if both || id.is_none() {
+                Err(invalid("a response has an id and either a result or an error"))
+            } else {
+                Ok(Kind::Response)
+            }
+        }
+        (None, false) => {
+            Err(invalid("`method` is missing").with_id(id.map_or(Kind::Notification, |id| Kind::Request { id })))
+        }
+    }
+}
+
+/// A string or an integer (MCP basic, "Requests"): no null, no fraction, no exponent.
+fn read_id(id: &RawValue) -> Option<&str> {
+    let text = id.get();
+    let integer = || {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    (text.len() <= LONGEST_ID && (text.starts_with('"') || integer())).then_some(text)
+}
+
+fn meta<'a>(params: &Members<'a>) -> Result<Meta<'a>, MessageError> {
+    let wrong = |what: &'static str| MessageError::new(ErrorKind::InvalidParams, what);
+    let Some(meta) = params.value("_meta") else { return Ok(Meta::default()) };
+    let meta = Members::of(meta.get()).ok_or(wrong("`_meta` must be an object"))?;
+    if meta.look_alike(&META).is_some() {
+        return Err(wrong("a member of `_meta` looks like another member"));
+    }
+    let version = match meta.value(VERSION_KEY) {
+        None => None,
+        Some(version) => Some(Text::of(version).ok_or(wrong("the protocol version in `_meta` must be a string"))?),
+    };
+    let has_capabilities = meta.value(CAPABILITIES_KEY).is_some_and(|value| value.get().starts_with('{'));
+    Ok(Meta { version, has_capabilities })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> ErrorKind {
+        Message::parse(text.as_bytes()).map(|message| format!("{message:?}")).expect_err(text).kind
+    }
+
+    #[test]
+    fn k07_requests_notifications_and_responses_are_told_apart() {
+        let kind = |text: &'static str| Message::parse(text.as_bytes()).unwrap().kind;
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#), Kind::Request { id: "7" });
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#), Kind::Request { id: "\"a\"" });
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), Kind::Notification);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Kind::Response);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#), Kind::Response);
+    }
+
+    #[test]
+    fn k05_an_id_is_kept_as_written() {
+        for id in ["9007199254740993", "-1", "0", "\"\"", "\"\\u0061\"", "123456789012345678901234567890"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            assert_eq!(Message::parse(text.as_bytes()).unwrap().kind, Kind::Request { id });
+        }
+        for id in ["null", "1.0", "1e3", "true", "{}", "[1]"] {
+            assert_eq!(
+                error(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#)),
+                ErrorKind::InvalidRequest,
+                "{id}"
+            );
+        }
+        let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "a".repeat(600));
+        assert_eq!(error(&long), ErrorKind::InvalidRequest);
+    }
+
+    #[test]
+    fn k03_ambiguous_envelopes_are_refused() {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params ":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","ID":2}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+            r#"{"id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":2.0,"id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":5}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":""}"#,
+            "\"ping\"",
+            "null",
+        ] {
+            assert_eq!(error(text), ErrorKind::InvalidRequest, "{text}");
+        }
+        assert_eq!(error(r#"{"jsonrpc":"2.0","id":1,"method":"ping","id":2}"#), ErrorKind::Parse);
+        assert_eq!(error(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#), ErrorKind::InvalidParams);
+        assert_eq!(error(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":1}}"#), ErrorKind::InvalidParams);
+    }
+
+    #[test]
+    fn k06_batches_are_refused() {
+        assert_eq!(error(r#" [{"jsonrpc":"2.0","id":1,"method":"ping"}]"#), ErrorKind::Batch);
+        assert_eq!(error("[]"), ErrorKind::Batch);
+    }
+
+    #[test]
+    fn an_error_names_the_request_when_it_can() {
+        let text = br#"{"jsonrpc":"2.0","id":"x1","method":"tools/call","params":{}}"#;
+        assert_eq!(Message::parse(text).unwrap_err().id.as_deref(), Some("\"x1\""));
+    }
+}
