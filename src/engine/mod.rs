@@ -11,6 +11,7 @@ pub mod limits;
 pub mod provider;
 pub mod routes;
 pub mod service;
+pub mod session;
 pub mod snapshot;
 pub mod stage;
 pub mod token_cache;

@@ -1,1 +1,217 @@
+//! One service, compiled: everything a request to it needs, resolved and immutable.
 
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use super::access::AccessTable;
+use super::authentication::Authentication;
+use super::decision::{Denial, Reason};
+use super::limits::Limits;
+use super::stage::Stage;
+use crate::mcp::era::Revisions;
+
+/// One MCP server with its policy.
+#[derive(Debug)]
+pub struct Service {
+    /// The name, as logs and metrics know it.
+    pub name: Arc<str>,
+    /// The host of the route: lower case, with a port unless it is the scheme's default.
+    pub host: String,
+    /// The path of the route, without a trailing slash.
+    pub path: String,
+    /// What runs, or why nothing does.
+    pub state: State,
+}
+
+/// Whether a service is open.
+#[derive(Debug)]
+pub enum State {
+    /// Requests go through the pipeline.
+    Open(Box<Pipeline>),
+    /// Every request is refused with 503: failing closed is a value, not a branch.
+    Closed(Reason),
+}
+
+impl Service {
+    /// The pipeline of an open service.
+    ///
+    /// # Errors
+    /// 503 when the service is closed.
+    pub fn pipeline(&self) -> Result<&Pipeline, Denial> {
+        match &self.state {
+            State::Open(pipeline) => Ok(pipeline),
+            State::Closed(reason) => Err(Denial::new(*reason).retry_after(Duration::from_secs(30))),
+        }
+    }
+}
+
+/// What a request goes through, in the order of the fields. Authentication and authorization are fields and not stages,
+/// so that no policy can leave them out or reorder them.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Optional steps before authentication.
+    pub stages: Vec<Box<dyn Stage>>,
+    /// Token to identity.
+    pub authentication: Authentication,
+    /// Bytes of body that are read at most.
+    pub body_limit: usize,
+    /// MCP revisions that are accepted.
+    pub revisions: Revisions,
+    /// Identity and operation to permit.
+    pub access: AccessTable,
+    /// Rates and concurrency.
+    pub limits: Limits,
+    /// Where permitted messages go.
+    pub upstream: Upstream,
+    /// How a final denial looks.
+    pub denials: DenialForm,
+    /// How resource URIs are judged.
+    pub uri_form: UriForm,
+    /// `resource_metadata` of challenges (RFC 9728 section 5.1).
+    pub metadata_url: String,
+    /// The RFC 9728 document.
+    pub metadata: Bytes,
+    /// Scopes that a 401 names: those marked default.
+    pub default_scopes: Vec<String>,
+    /// `file:line` of each rule, for the audit record.
+    pub rule_places: Vec<String>,
+}
+
+/// How a final denial looks to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialForm {
+    /// 403 with a JSON-RPC error.
+    Forbidden,
+    /// 200 with JSON-RPC `-32602`, as if the tool did not exist.
+    Hidden,
+    /// 200 with a tool result that has `isError`.
+    ToolResult,
+}
+
+/// How resource URIs are judged before they are matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UriForm {
+    /// Spellings that could mean something else upstream are refused.
+    Strict,
+    /// Any spelling; rules name whole URIs only.
+    Opaque,
+}
+
+/// Where a service runs, and how it is reached.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The resolved addresses, renewed in the background; the name is never resolved on the request path.
+    pub addresses: Arc<ArcSwap<Vec<std::net::SocketAddr>>>,
+    /// The `Host` header.
+    pub authority: String,
+    /// Path and query.
+    pub target: String,
+    /// How the connection is secured.
+    pub transport: Transport,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Bytes of a JSON answer that are relayed at most.
+    pub response_limit: usize,
+    /// Bytes of a list answer that are read for filtering at most.
+    pub list_limit: usize,
+    /// The gateway's own credential, read anew when the secret changes.
+    pub credential: Option<Credential>,
+    /// Names of the identity headers.
+    pub identity_headers: IdentityHeaders,
+    /// Every header name that no client may send to this upstream, see [`IdentityHeaders::reserved`].
+    pub reserved_headers: Vec<HeaderName>,
+    /// What the floor that connects has prepared from `transport`, once.
+    pub prepared: Prepared,
+}
+
+/// A place for what the connecting floor derives from an [`Upstream`], made at the first use and kept as long as the service.
+#[derive(Debug, Default)]
+pub struct Prepared(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Prepared {
+    /// The value, made by `make` at the first call. `None` when another type was put here.
+    pub fn or_make<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
+        Arc::clone(self.0.get_or_init(|| Arc::new(make()))).downcast().ok()
+    }
+}
+
+/// How the connection to an upstream is secured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP.
+    Plain,
+    /// TLS, always with a name to verify.
+    Tls {
+        /// The name in SNI and certificate.
+        server_name: String,
+        /// DER of the certificate authorities trusted instead of the system's.
+        ca: Option<Vec<Vec<u8>>>,
+        /// DER of the client certificate chain and of its key.
+        identity: Option<(Vec<Vec<u8>>, Vec<u8>)>,
+    },
+}
+
+/// Time limits of an upstream.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// The longest silence, before the first byte of an answer and between two reads of it.
+    pub read: Duration,
+    /// The longest silence of single tools, by name.
+    pub tools: Vec<(String, Duration)>,
+}
+
+impl Timeouts {
+    /// The limit for a call of `tool`, or for anything else.
+    #[must_use]
+    pub fn read_of(&self, tool: Option<&str>) -> Duration {
+        let own = tool.and_then(|tool| self.tools.iter().find(|(name, _)| name == tool));
+        own.map_or(self.read, |(_, limit)| *limit)
+    }
+}
+
+/// A credential that the gateway attaches to upstream requests.
+pub struct Credential {
+    /// The header.
+    pub header: HeaderName,
+    /// Its whole value, marked sensitive and renewed when the secret changes; `None` while the secret cannot be read.
+    pub value: Arc<ArcSwap<Option<HeaderValue>>>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// Names of the headers that tell the upstream who asks; an empty set sends none. Client copies of every name ever used
+/// for this are removed either way.
+#[derive(Debug, Clone, Default)]
+pub struct IdentityHeaders {
+    /// The issuer.
+    pub issuer: Option<HeaderName>,
+    /// The subject.
+    pub subject: Option<HeaderName>,
+    /// The client.
+    pub client: Option<HeaderName>,
+    /// The scopes, separated by spaces.
+    pub scopes: Option<HeaderName>,
+}
+
+impl IdentityHeaders {
+    /// The names in use and the default names, which no client may ever send.
+    pub fn reserved(&self) -> impl Iterator<Item = HeaderName> + '_ {
+        let renamed = [&self.issuer, &self.subject, &self.client, &self.scopes].into_iter().flatten().cloned();
+        renamed.chain(DEFAULT_IDENTITY_HEADERS.map(HeaderName::from_static))
+    }
+}
+
+/// The default names, in the order issuer, subject, client, scopes.
+pub const DEFAULT_IDENTITY_HEADERS: [&str; 4] =
+    ["x-portcullis-issuer", "x-portcullis-subject", "x-portcullis-client", "x-portcullis-scopes"];

@@ -1,1 +1,30 @@
+//! Everything compiled, swapped as a whole.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::limits::AddressLimit;
+use super::routes::RouteTable;
+use super::service::Service;
+
+/// One generation of the whole configuration. A request keeps the snapshot that it began with.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up with every swap, from 1.
+    pub generation: u64,
+    /// SHA-256 over all files that it was made from, in hex.
+    pub hash: String,
+    /// The services, in the order of their names.
+    pub services: Vec<Arc<Service>>,
+    /// Host and path to service.
+    pub routes: RouteTable,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Failures per address before anything is verified.
+    pub address_limit: Arc<AddressLimit>,
+    /// Claims that the audit record may name.
+    pub logged_claims: Vec<String>,
+    /// Arguments that the audit record may name.
+    pub logged_arguments: Vec<String>,
+}

@@ -1,0 +1,157 @@
+//! Session ids that only their owner can use: the upstream's id, sealed for one identity at one service.
+//!
+//! Nothing is stored: a made-up id costs one failed decryption. An id is no credential; every request carries a token.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
+use super::decision::{Denial, Reason};
+use crate::oauth::identity::Identity;
+
+/// The form of a sealed id; ids of another form are unknown.
+const VERSION: u8 = 1;
+/// Bytes of a sealed id that are looked at: the longest upstream id with its seal, in base64url.
+const LONGEST: usize = 1024;
+/// Bytes of an upstream's own id that are accepted.
+const LONGEST_UPSTREAM: usize = 512;
+
+/// Seals and opens session ids with one key.
+pub struct Sealer {
+    key: RandomizedNonceKey,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+impl Sealer {
+    /// A sealer with a fresh key: ids end with the process, and clients start anew on 404.
+    ///
+    /// # Errors
+    /// When the system's random source fails; the process must not start then.
+    pub fn random() -> Result<Self, Denial> {
+        let failed = |_| Denial::new(Reason::RandomFailed);
+        let mut key = [0_u8; 32];
+        OsRng.try_fill_bytes(&mut key).map_err(|error| Denial::new(Reason::RandomFailed).because(error.to_string()))?;
+        RandomizedNonceKey::new(&AES_256_GCM, &key).map(|key| Self { key }).map_err(failed)
+    }
+
+    /// Seals an upstream's session id for `identity` at `service`.
+    ///
+    /// # Errors
+    /// When the id is not visible ASCII of a sane length (MCP 2025-11-25 transports, "Session Management"): a hostile
+    /// upstream could otherwise write headers.
+    pub fn seal(&self, id: &[u8], service: &str, identity: &Identity) -> Result<String, Denial> {
+        if id.is_empty() || id.len() > LONGEST_UPSTREAM || !id.iter().all(u8::is_ascii_graphic) {
+            return Err(Denial::new(Reason::UpstreamInvalid).because("session id of the upstream is malformed"));
+        }
+        let mut sealed = id.to_vec();
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::from(owner(service, identity)), &mut sealed)
+            .map_err(|_| Denial::new(Reason::RandomFailed))?;
+        let mut whole = Vec::with_capacity(1 + NONCE_LEN + sealed.len());
+        whole.push(VERSION);
+        whole.extend_from_slice(nonce.as_ref());
+        whole.append(&mut sealed);
+        Ok(URL_SAFE_NO_PAD.encode(whole))
+    }
+
+    /// Opens an id that this gateway sealed for `identity` at `service`.
+    ///
+    /// # Errors
+    /// [`Reason::SessionUnknown`]: a foreign id gets the same answer as one that never was.
+    pub fn open(&self, id: &[u8], service: &str, identity: &Identity) -> Result<Vec<u8>, Denial> {
+        self.try_open(id, service, identity).ok_or_else(|| Denial::new(Reason::SessionUnknown))
+    }
+
+    fn try_open(&self, id: &[u8], service: &str, identity: &Identity) -> Option<Vec<u8>> {
+        if id.len() > LONGEST {
+            return None;
+        }
+        let whole = URL_SAFE_NO_PAD.decode(id).ok()?;
+        let (version, rest) = whole.split_first()?;
+        let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
+        if *version != VERSION {
+            return None;
+        }
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut opened = sealed.to_vec();
+        let id = self.key.open_in_place(nonce, Aad::from(owner(service, identity)), &mut opened).ok()?;
+        Some(id.to_vec())
+    }
+}
+
+/// Who owns a session, unambiguously framed. A token refresh changes none of it.
+fn owner(service: &str, identity: &Identity) -> Vec<u8> {
+    let mut owner = Vec::with_capacity(128);
+    let parts = [Some(service), Some(&*identity.issuer), identity.subject.as_deref(), identity.client.as_deref()];
+    for part in parts {
+        let length = part.map_or(u64::MAX, |part| part.len() as u64);
+        owner.extend_from_slice(&length.to_be_bytes());
+        owner.extend_from_slice(part.unwrap_or_default().as_bytes());
+    }
+    owner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(subject: &str, client: Option<&str>) -> Identity {
+        Identity {
+            issuer: "https://issuer.example".into(),
+            subject: Some(subject.into()),
+            client: client.map(Into::into),
+            scopes: Default::default(),
+            audiences: Vec::new(),
+            expires: 0,
+            not_before: None,
+            token_type: None,
+            claims: Default::default(),
+            token_name: String::new(),
+        }
+    }
+
+    #[test]
+    fn m01_an_id_opens_for_its_owner_only() {
+        let sealer = Sealer::random().unwrap();
+        let alice = identity("alice", Some("cli"));
+        let id = sealer.seal(b"upstream-1", "github", &alice).unwrap();
+        assert_eq!(sealer.open(id.as_bytes(), "github", &alice).unwrap(), b"upstream-1");
+        for (service, other) in [
+            ("github", identity("bob", Some("cli"))),
+            ("github", identity("alice", None)),
+            ("github", identity("alice", Some("other"))),
+            ("jira", identity("alice", Some("cli"))),
+        ] {
+            assert_eq!(sealer.open(id.as_bytes(), service, &other).unwrap_err().reason, Reason::SessionUnknown);
+        }
+    }
+
+    #[test]
+    fn m02_made_up_and_changed_ids_are_unknown() {
+        let sealer = Sealer::random().unwrap();
+        let alice = identity("alice", None);
+        let id = sealer.seal(b"upstream-1", "github", &alice).unwrap();
+        let changed = format!("{}A", id.get(..id.len() - 1).unwrap());
+        let other_key = Sealer::random().unwrap().seal(b"upstream-1", "github", &alice).unwrap();
+        for bad in ["", "x", &changed, &other_key, &"A".repeat(5000), "upstream-1"] {
+            assert!(sealer.open(bad.as_bytes(), "github", &alice).is_err() || bad == id, "{bad}");
+        }
+        assert!(sealer.open(id.as_bytes(), "github", &alice).is_ok());
+    }
+
+    #[test]
+    fn an_upstream_id_with_control_bytes_is_refused() {
+        let sealer = Sealer::random().unwrap();
+        for bad in [&b"a\r\nx: y"[..], b"", b"a b", &[b'a'; 513], "\u{e9}".as_bytes()] {
+            assert_eq!(sealer.seal(bad, "s", &identity("a", None)).unwrap_err().reason, Reason::UpstreamInvalid);
+        }
+    }
+}
