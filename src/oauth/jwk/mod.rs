@@ -46,7 +46,7 @@ pub struct LeftOut {
 }
 
 /// The usable keys of one issuer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
     left_out: Vec<LeftOut>,

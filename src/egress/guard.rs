@@ -1,0 +1,77 @@
+//! Judges the target of a fetch: its URL before, and its addresses while the connection is made.
+
+use std::net::{IpAddr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use super::Class;
+use crate::oauth::address::{AddressClass, classify};
+
+/// The rules of one class.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    class: Class,
+    allowed_hosts: Vec<String>,
+}
+
+impl Guard {
+    /// Rules of `class`; `allowed_hosts` are the operator's exceptions, and never a stranger's.
+    #[must_use]
+    pub fn new(class: Class, allowed_hosts: Vec<String>) -> Self {
+        Self { class, allowed_hosts }
+    }
+
+    /// Judges scheme and, when the host is one, address. A name is judged when it is resolved.
+    ///
+    /// # Errors
+    /// What is wrong, for the log.
+    pub fn check(&self, url: &Url) -> Result<(), &'static str> {
+        let host = url.host().ok_or("the URL has no host")?;
+        let address = match &host {
+            Host::Ipv4(address) => Some(IpAddr::V4(*address)),
+            Host::Ipv6(address) => Some(IpAddr::V6(*address)),
+            Host::Domain(_) => None,
+        };
+        let local = matches!(&host, Host::Domain("localhost"))
+            || address.is_some_and(|address| classify(address) == AddressClass::Loopback);
+        match (url.scheme(), self.class) {
+            ("https", _) => {}
+            ("http", Class::Operator) if local => {}
+            _ => return Err("the scheme must be https"),
+        }
+        match address {
+            Some(address) => self.address(url.host_str().unwrap_or_default(), address),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges an address that `host` is or has.
+    fn address(&self, host: &str, address: IpAddr) -> Result<(), &'static str> {
+        let accepted = match (self.class, classify(address)) {
+            (_, AddressClass::Public) => true,
+            (Class::Operator, AddressClass::Private | AddressClass::Loopback) => true,
+            (Class::Operator, AddressClass::LinkLocal | AddressClass::CloudMetadata | AddressClass::Special) => {
+                self.allowed_hosts.iter().any(|allowed| allowed == host)
+            }
+            (Class::Stranger, _) => false,
+        };
+        if accepted { Ok(()) } else { Err("the address is not one that may be fetched from") }
+    }
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
+        Box::pin(async move {
+            let host = name.as_str();
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            // One bad address condemns the name: it is not the client's turn to choose among them.
+            for address in &addresses {
+                guard.address(host, address.ip())?;
+            }
+            let addresses: Addrs = Box::new(addresses.into_iter());
+            Ok(addresses)
+        })
+    }
+}

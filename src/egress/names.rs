@@ -1,0 +1,96 @@
+//! Addresses of upstreams by name, resolved in the background: the request path never waits for a name server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use hickory_resolver::TokioResolver;
+use tokio::runtime::Handle;
+
+/// The shortest time between two look-ups of one name, whatever its records say.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// The longest: a server that moves must be found again.
+const LONGEST: Duration = Duration::from_secs(60);
+/// After a look-up that failed.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long starting waits for the first answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The addresses of one upstream; the last good set is kept.
+pub type Addresses = Arc<ArcSwap<Vec<SocketAddr>>>;
+
+/// Follows `host` for as long as the result is held. An address needs no following.
+#[must_use]
+pub fn follow(host: &str, port: u16, runtime: &Handle) -> Addresses {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Arc::new(ArcSwap::from_pointee(vec![SocketAddr::new(address, port)]));
+    }
+    let addresses: Addresses = Arc::default();
+    let (ready, first) = std::sync::mpsc::sync_channel(1);
+    runtime.spawn(renew(Arc::downgrade(&addresses), host.to_owned(), port, ready));
+    // A first request should not fail only because a name server takes a moment; a slow one must not hold up a reload.
+    if first.recv_timeout(PATIENCE).is_err() {
+        tracing::warn!(event = "name-slow", host, "the upstream's name is not resolved yet");
+    }
+    addresses
+}
+
+async fn renew(
+    addresses: Weak<ArcSwap<Vec<SocketAddr>>>,
+    host: String,
+    port: u16,
+    ready: std::sync::mpsc::SyncSender<()>,
+) {
+    let resolver = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build).ok();
+    while let Some(held) = addresses.upgrade() {
+        let wait = match look_up(resolver.as_ref(), &host, port).await {
+            Ok((found, until)) => {
+                held.store(Arc::new(found));
+                until.saturating_duration_since(Instant::now()).clamp(SHORTEST, LONGEST)
+            }
+            Err(cause) => {
+                tracing::warn!(event = "name-unresolved", host, cause, "the upstream's name could not be resolved");
+                RETRY
+            }
+        };
+        drop(held);
+        // Whoever waited may be gone.
+        let _ = ready.try_send(());
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// The addresses and how long they are good for. The system's own resolver is asked when there is no other configuration.
+async fn look_up(
+    resolver: Option<&TokioResolver>,
+    host: &str,
+    port: u16,
+) -> Result<(Vec<SocketAddr>, Instant), String> {
+    let (mut found, until): (Vec<SocketAddr>, Instant) = match resolver {
+        Some(resolver) if host != "localhost" => {
+            let looked_up = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
+            (looked_up.iter().map(|address| SocketAddr::new(address, port)).collect(), looked_up.valid_until())
+        }
+        _ => {
+            let found = tokio::net::lookup_host((host, port)).await.map_err(|error| error.to_string())?;
+            (found.collect(), Instant::now() + LONGEST)
+        }
+    };
+    // IPv4 first: a machine without IPv6 would fail every other request.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    if found.is_empty() { Err("no address".to_owned()) } else { Ok((found, until)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_is_itself_and_a_name_is_looked_up() {
+        let handle = Handle::current();
+        assert_eq!(**follow("127.0.0.1", 80, &handle).load(), ["127.0.0.1:80".parse().unwrap()]);
+        let local = tokio::task::spawn_blocking(move || follow("localhost", 81, &Handle::current())).await.unwrap();
+        assert!(local.load().iter().any(|address| address.ip().is_loopback() && address.port() == 81));
+    }
+}

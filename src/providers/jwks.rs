@@ -1,0 +1,125 @@
+//! An issuer of JWTs whose keys are at a URL, in a file or in the policy.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use url::Url;
+
+use super::keys::{self, KeyStore, KeyTimes};
+use super::{Surroundings, next_generation, read};
+use crate::engine::decision::{Denial, Reason};
+use crate::engine::fetch::Fetch;
+use crate::engine::provider::Provider;
+use crate::oauth::claims::Profile;
+use crate::oauth::identity::Identity;
+use crate::oauth::jwk::KeySet;
+use crate::oauth::jws::{Algorithm, Header, Unverified};
+use crate::oauth::key::Key;
+use crate::oauth::url::EndpointUrl;
+
+/// What the kind needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct JwksSettings {
+    /// How claims are read.
+    pub profile: Profile,
+    /// Algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// Where the keys are.
+    pub source: KeySource,
+}
+
+/// Where a key set is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// At a URL.
+    Url(EndpointUrl, KeyTimes),
+    /// In a file or in the policy: its text.
+    Text(Vec<u8>),
+}
+
+/// A provider of this kind.
+#[derive(Debug)]
+pub struct Jwks {
+    name: String,
+    profile: Profile,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+enum Keys {
+    Fetched(Arc<KeyStore>),
+    Fixed(KeySet, u64),
+}
+
+impl Jwks {
+    /// Starts to fetch the keys, or reads them.
+    ///
+    /// # Errors
+    /// Keys in the configuration that cannot be used.
+    pub fn start(name: &str, settings: &JwksSettings, surroundings: &Surroundings) -> Result<Self, Denial> {
+        let keys = match &settings.source {
+            KeySource::Text(text) => {
+                let set = KeySet::from_document(text, &settings.algorithms);
+                let set = set.map_err(|error| Denial::new(Reason::ProviderRemoved).because(error.to_string()))?;
+                Keys::Fixed(set, next_generation())
+            }
+            KeySource::Url(url, times) => {
+                let source = AtUrl {
+                    url: url.url().clone(),
+                    algorithms: settings.algorithms.clone(),
+                    fetch: Arc::clone(&surroundings.fetch),
+                };
+                Keys::Fetched(KeyStore::start(name, Box::new(source), *times, surroundings))
+            }
+        };
+        Ok(Self { name: name.to_owned(), profile: settings.profile.clone(), keys })
+    }
+
+    async fn select(&self, header: &Header) -> Result<Arc<Key>, Denial> {
+        match &self.keys {
+            Keys::Fetched(store) => store.select(header).await,
+            Keys::Fixed(set, _) => Ok(set.select(header).map(Arc::clone)?),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Jwks {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn generation(&self) -> u64 {
+        match &self.keys {
+            Keys::Fetched(store) => store.generation(),
+            Keys::Fixed(_, generation) => *generation,
+        }
+    }
+
+    fn answers_for(&self, issuer: Option<&str>) -> bool {
+        issuer == Some(&*self.profile.issuer)
+    }
+
+    async fn verify(&self, token: &str) -> Result<Arc<Identity>, Denial> {
+        let unverified = Unverified::parse(token)?;
+        let key = self.select(&unverified.header).await?;
+        let claims = unverified.verify(&key)?;
+        Ok(read(&self.profile, token, unverified.header.token_type.as_deref(), claims)?)
+    }
+}
+
+/// A key set at a URL that the operator named.
+#[derive(Debug)]
+pub(super) struct AtUrl {
+    pub(super) url: Url,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) fetch: Arc<dyn Fetch>,
+}
+
+#[async_trait]
+impl keys::KeySource for AtUrl {
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let document = self.fetch.get(&self.url).await.map_err(|error| error.to_string())?;
+        KeySet::from_jwks(&document, &self.algorithms).map_err(|error| format!("{}: {error}", self.url))
+    }
+}
