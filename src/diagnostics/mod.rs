@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of policies: it is given sources, ranges and words.
 
-mod render;
+pub mod render;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +23,31 @@ pub struct Place {
     pub source: Arc<Source>,
     /// Bytes from the start of the text.
     pub range: Range<usize>,
+}
+
+impl Place {
+    /// Line and column of the first character, from 1; columns count characters.
+    #[must_use]
+    pub fn start(&self) -> (usize, usize) {
+        self.source.position(self.range.start)
+    }
+
+    /// Line and column behind the last character.
+    #[must_use]
+    pub fn end(&self) -> (usize, usize) {
+        self.source.position(self.range.end)
+    }
+}
+
+impl Source {
+    /// Line and column of a byte, from 1; columns count characters.
+    #[must_use]
+    pub fn position(&self, byte: usize) -> (usize, usize) {
+        let before = self.text.get(..byte).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+        (line, 1 + before.get(line_start..).map_or(0, |text| text.chars().count()))
+    }
 }
 
 /// How bad a problem is.
@@ -94,7 +119,15 @@ impl Report {
         self.diagnostics.extend(other.diagnostics);
     }
 
-    /// The problems, in the order of files and places.
+    /// The problems in the order of files and places; what concerns no text comes first.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut sorted: Vec<&Diagnostic> = self.diagnostics.iter().collect();
+        sorted.sort_by_key(|one| one.place.as_ref().map(|place| (place.source.name.as_str(), place.range.start)));
+        sorted
+    }
+
+    /// The problems, in the order in which they were found.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics

@@ -1,1 +1,15 @@
+//! From YAML to what runs: written, checked, resolved, compiled.
+//!
+//! The only place that names YAML. Loading finds all problems of all files before it gives up.
 
+pub mod codes;
+pub mod document;
+pub mod load;
+mod mask;
+pub mod model;
+pub mod resolve;
+pub mod schema;
+mod shape;
+pub mod source;
+mod suggest;
+pub mod tree;

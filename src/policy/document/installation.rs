@@ -1,0 +1,121 @@
+//! `portcullis.yaml`: what belongs to the installation and not to one service.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::provider::ProviderDocument;
+use super::scalar::{DurationText, NameText, RateText};
+use super::upstream::TimeoutsDocument;
+
+/// The installation: public URL, listeners, trusted proxies, shared providers and defaults. Every key may be left out.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Portcullis installation")]
+pub struct InstallationDocument {
+    /// The origin under which clients reach the gateway, such as `https://mcp.example.com`. Every URL that the gateway
+    /// emits starts with it. Default: the first listener, if that is on loopback.
+    pub public_url: Option<String>,
+    /// Where the gateway listens. Default: `127.0.0.1:8080` without TLS. A change needs a restart.
+    #[schemars(length(min = 1))]
+    pub listeners: Option<Vec<ListenerDocument>>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`. Never everything.
+    pub trusted_proxies: Option<Vec<String>>,
+    /// The service that serves the root well-known documents. Default: the only service of a host.
+    pub default_service: Option<NameText>,
+    /// Providers that every policy may name.
+    pub providers: Option<BTreeMap<NameText, ProviderDocument>>,
+    /// How the gateway fetches keys and discovery documents.
+    pub egress: Option<EgressDocument>,
+    /// What happens when a policy that was good becomes broken.
+    pub reload: Option<ReloadDocument>,
+    /// Limits before authentication.
+    pub limits: Option<InstallationLimitsDocument>,
+    /// The audit log.
+    pub log: Option<LogDocument>,
+    /// What a policy that does not say otherwise has.
+    pub defaults: Option<DefaultsDocument>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerDocument {
+    /// IP address and port, such as `0.0.0.0:8443` or `[::]:8443`.
+    pub address: String,
+    /// Certificate and key; without them the listener speaks plain HTTP.
+    pub tls: Option<ListenerTlsDocument>,
+    /// Whether HTTP/2 without TLS is spoken. Default: false.
+    pub h2c: Option<bool>,
+}
+
+/// Certificate and key of a listener. Both files are read anew when they change.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTlsDocument {
+    /// PEM file with the certificate chain, relative to this file.
+    pub certificate: String,
+    /// PEM file with the private key, relative to this file.
+    pub key: String,
+}
+
+/// How the gateway fetches keys and discovery documents.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EgressDocument {
+    /// PEM file of certificate authorities that are trusted besides the system's, relative to this file.
+    pub ca_file: Option<String>,
+    /// An HTTP proxy for all fetches, such as `http://proxy.example.com:3128`. The environment is never asked.
+    pub proxy: Option<String>,
+    /// Hosts that may be fetched although their address is link-local or a cloud metadata service.
+    pub allowed_hosts: Option<Vec<String>>,
+}
+
+/// What happens when a policy that was good becomes broken.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadDocument {
+    /// `keep` serves the last good version, `close` answers 503. Default: `keep`.
+    pub on_invalid: Option<OnInvalid>,
+    /// How long a last good version may serve. Default: for ever.
+    pub max_stale: Option<DurationText>,
+}
+
+/// What a broken policy does to its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInvalid {
+    /// The last good version serves on.
+    Keep,
+    /// The service answers 503.
+    Close,
+}
+
+/// Limits before authentication.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstallationLimitsDocument {
+    /// Failed requests per address (IPv6: per /64) before more are refused unread. Default: `300/minute`.
+    pub address_failures: Option<RateText>,
+}
+
+/// The audit log: one JSON line per request.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogDocument {
+    /// The file, relative to this file. Default: standard output. A change needs a restart.
+    pub file: Option<String>,
+    /// Claims that may be logged. Default: none.
+    pub claims: Option<Vec<String>>,
+    /// Tool arguments that may be logged. Default: none.
+    pub arguments: Option<Vec<String>>,
+}
+
+/// What a policy that does not say otherwise has.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultsDocument {
+    /// Time limits of upstreams.
+    pub timeouts: Option<TimeoutsDocument>,
+}

@@ -1,0 +1,188 @@
+//! What a policy means: every name resolved, every default filled in, no text left that something could still find wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::document::installation::OnInvalid;
+use crate::engine::access::AccessTable;
+use crate::engine::authentication::RequiredClaim;
+use crate::engine::limits::{Key, LimitKind, LimitSelector};
+use crate::engine::service::{DenialForm, IdentityHeaders, UriForm};
+use crate::mcp::era::Revisions;
+use crate::oauth::url::{EndpointUrl, ResourceUrl, UpstreamUrl};
+use crate::providers::Definition;
+use crate::secret::Held;
+
+/// The installation.
+#[derive(Debug)]
+pub struct Installation {
+    /// The origin of every URL that the gateway emits, when `portcullis.yaml` or the command line gives one.
+    pub public_url: Option<EndpointUrl>,
+    /// Where the gateway listens.
+    pub listeners: Vec<Listener>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The service of the root documents.
+    pub default_service: Option<String>,
+    /// Shared providers.
+    pub providers: BTreeMap<String, Arc<Definition>>,
+    /// How documents are fetched.
+    pub egress: Egress,
+    /// What a broken policy does to its service.
+    pub on_invalid: OnInvalid,
+    /// How long a last good version may serve; `None` for ever.
+    pub max_stale: Option<Duration>,
+    /// Failures per address: count and period.
+    pub address_failures: (u32, Duration),
+    /// The audit log.
+    pub log: Log,
+    /// Connect and read limits of policies that say nothing.
+    pub timeouts: (Duration, Duration),
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// Certificate and key files.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether HTTP/2 without TLS is spoken.
+    pub h2c: bool,
+}
+
+/// How documents are fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Egress {
+    /// Certificate authorities besides the system's.
+    pub ca: Vec<Der>,
+    /// The proxy of all fetches.
+    pub proxy: Option<Url>,
+    /// Hosts whose special addresses are accepted.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The file; `None` is standard output.
+    pub file: Option<PathBuf>,
+    /// Claims that may be logged.
+    pub claims: Vec<String>,
+    /// Arguments that may be logged.
+    pub arguments: Vec<String>,
+}
+
+/// A certificate or key in DER. Prints as its hash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Der(pub Vec<u8>);
+
+impl fmt::Debug for Der {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Der({})", short_hash(&self.0))
+    }
+}
+
+/// The start of a SHA-256 in hex: tells two values apart without telling either.
+fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One service.
+#[derive(Debug)]
+pub struct Service {
+    /// The name.
+    pub name: String,
+    /// The host of the route: lower case, with a port unless it is the scheme's default.
+    pub host: String,
+    /// The canonical public URL.
+    pub resource: ResourceUrl,
+    /// Where it runs.
+    pub upstream: Upstream,
+    /// Accepted providers.
+    pub providers: Vec<Arc<Definition>>,
+    /// Accepted audiences.
+    pub audiences: Vec<String>,
+    /// Whether another service may share an audience.
+    pub shared_audience: bool,
+    /// Accepted clients.
+    pub clients: Option<Vec<String>>,
+    /// Required claims.
+    pub required_claims: Vec<RequiredClaim>,
+    /// Scopes that a 401 names.
+    pub default_scopes: Vec<String>,
+    /// The rules, compiled.
+    pub access: Arc<AccessTable>,
+    /// `file:line` of each rule.
+    pub rule_places: Vec<String>,
+    /// The limits.
+    pub limits: Vec<LimitSpec>,
+    /// How a final denial looks.
+    pub denials: DenialForm,
+    /// How resource URIs are judged.
+    pub uri_form: UriForm,
+    /// Listed origins.
+    pub origins: Vec<String>,
+    /// Bytes of body.
+    pub body_limit: usize,
+    /// Accepted revisions.
+    pub revisions: Revisions,
+}
+
+/// Where a service runs.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The URL.
+    pub url: UpstreamUrl,
+    /// The name in its certificate.
+    pub server_name: String,
+    /// Certificate authorities instead of the system's.
+    pub ca: Option<Vec<Der>>,
+    /// Client certificate chain and key.
+    pub identity: Option<(Vec<Der>, Der)>,
+    /// To connect.
+    pub connect: Duration,
+    /// The longest silence.
+    pub read: Duration,
+    /// The longest silence of single tools.
+    pub tools: Vec<(String, Duration)>,
+    /// The gateway's own credential.
+    pub credential: Option<Credential>,
+    /// Names of identity headers.
+    pub identity_headers: IdentityHeaders,
+    /// Bytes of a JSON answer.
+    pub response_limit: usize,
+    /// Bytes of a list.
+    pub list_limit: usize,
+}
+
+/// A credential of the gateway's own.
+#[derive(Debug)]
+pub struct Credential {
+    /// The header.
+    pub header: HeaderName,
+    /// What stands before the secret.
+    pub prefix: String,
+    /// The secret.
+    pub secret: Held,
+}
+
+/// One limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitSpec {
+    /// What is limited.
+    pub kind: LimitKind,
+    /// What it counts by, sorted.
+    pub per: Vec<Key>,
+    /// What it counts.
+    pub selector: LimitSelector,
+}

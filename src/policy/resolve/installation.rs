@@ -1,0 +1,164 @@
+//! The meaning of `portcullis.yaml`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::context::Context;
+use super::provider::provider;
+use crate::diagnostics::Diagnostic;
+use crate::oauth::url::EndpointUrl;
+use crate::policy::codes;
+use crate::policy::document::InstallationDocument;
+use crate::policy::document::installation::{ListenerDocument, OnInvalid};
+use crate::policy::model::{Egress, Installation, Listener, Log};
+
+const CONNECT: Duration = Duration::from_secs(2);
+const READ: Duration = Duration::from_secs(300);
+const ADDRESS_FAILURES: (u32, Duration) = (300, Duration::from_secs(60));
+
+/// What the command line says instead of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The only listener.
+    pub listen: Option<SocketAddr>,
+    /// The public URL.
+    pub public_url: Option<EndpointUrl>,
+    /// The audit log.
+    pub log: Option<PathBuf>,
+}
+
+/// Resolves `portcullis.yaml`; an absent file is an empty one.
+pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, overrides: &Overrides) -> Installation {
+    let listeners = listeners(context, document, overrides);
+    let public_url = public_url(context, document.public_url.as_deref()).or_else(|| overrides.public_url.clone());
+    let mut providers = BTreeMap::new();
+    for (name, written) in document.providers.iter().flatten() {
+        if let Some(provider) = provider(context, written, &name.0, &format!("/providers/{}", name.0)) {
+            providers.insert(name.0.clone(), Arc::new(provider));
+        }
+    }
+    let reload = document.reload.as_ref();
+    let max_stale = reload.and_then(|reload| reload.max_stale.as_ref());
+    let limits = document.limits.as_ref().and_then(|limits| limits.address_failures.as_ref());
+    let timeouts = document.defaults.as_ref().and_then(|defaults| defaults.timeouts.clone()).unwrap_or_default();
+    Installation {
+        public_url: overrides.public_url.clone().or(public_url),
+        listeners,
+        trusted_proxies: trusted_proxies(context, document),
+        default_service: document.default_service.as_ref().map(|name| name.0.clone()),
+        providers,
+        egress: egress(context, document),
+        on_invalid: reload.and_then(|reload| reload.on_invalid).unwrap_or(OnInvalid::Keep),
+        max_stale: max_stale.map(|text| context.duration(Some(text), "/reload/max_stale", Duration::MAX)),
+        address_failures: limits.and_then(super::super::document::scalar::RateText::parse).unwrap_or(ADDRESS_FAILURES),
+        log: log(context, document, overrides),
+        timeouts: (
+            context.duration(timeouts.connect.as_ref(), "/defaults/timeouts/connect", CONNECT),
+            context.duration(timeouts.read.as_ref(), "/defaults/timeouts/read", READ),
+        ),
+    }
+}
+
+/// Reads a public URL: a bare origin.
+pub fn public_url(context: &mut Context<'_>, written: Option<&str>) -> Option<EndpointUrl> {
+    let url = context.url("/public_url", EndpointUrl::parse(written?))?;
+    if !url.is_origin() {
+        context.push(
+            Diagnostic::error(codes::UNSAFE_URL, "the public URL is more than scheme, host and port")
+                .help(format!("write `{}`; paths belong to the routes of the policies", url.origin())),
+            "/public_url",
+        );
+    }
+    Some(url)
+}
+
+fn listeners(context: &mut Context<'_>, document: &InstallationDocument, overrides: &Overrides) -> Vec<Listener> {
+    let default = || vec![Listener { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tls: None, h2c: false }];
+    let written = document.listeners.as_ref().map(|listeners| {
+        listeners.iter().enumerate().filter_map(|(index, written)| listener(context, written, index)).collect()
+    });
+    let mut listeners: Vec<Listener> = written.unwrap_or_else(default);
+    if let Some(address) = overrides.listen {
+        let first = listeners.into_iter().next();
+        let (tls, h2c) = first.map_or((None, false), |first| (first.tls, first.h2c));
+        listeners = vec![Listener { address, tls, h2c }];
+    }
+    listeners
+}
+
+fn listener(context: &mut Context<'_>, written: &ListenerDocument, index: usize) -> Option<Listener> {
+    let pointer = format!("/listeners/{index}");
+    let Ok(address) = written.address.parse() else {
+        let message = format!("`{}` is not an IP address with a port", written.address);
+        context.push(
+            Diagnostic::error(codes::INVALID_VALUE, message).help("write for example `0.0.0.0:8443` or `[::]:8443`"),
+            &format!("{pointer}/address"),
+        );
+        return None;
+    };
+    if let Some(tls) = &written.tls {
+        context.certificates(&format!("{pointer}/tls/certificate"), &tls.certificate);
+        context.private_key(&format!("{pointer}/tls/key"), &tls.key);
+    }
+    let tls = written.tls.as_ref().map(|tls| (context.path(&tls.certificate), context.path(&tls.key)));
+    if written.h2c == Some(true) && tls.is_some() {
+        let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "`h2c` has no effect on a listener with TLS");
+        context.push_at_key(diagnostic.help("HTTP/2 is negotiated in TLS; remove the key"), &format!("{pointer}/h2c"));
+    }
+    Some(Listener { address, tls, h2c: written.h2c.unwrap_or(false) })
+}
+
+fn trusted_proxies(context: &mut Context<'_>, document: &InstallationDocument) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (index, written) in document.trusted_proxies.iter().flatten().enumerate() {
+        let pointer = format!("/trusted_proxies/{index}");
+        let parsed = written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
+        match parsed {
+            Ok(network) if network.prefix_len() == 0 => {
+                let diagnostic = Diagnostic::error(codes::TRUSTS_EVERYONE, "every peer could choose its address");
+                context.push(diagnostic.help("name the networks of your proxies"), &pointer);
+            }
+            Ok(network) => networks.push(network.trunc()),
+            Err(_) => context.error(
+                &pointer,
+                codes::INVALID_VALUE,
+                format!("`{written}` is not a network such as `10.0.0.0/8`"),
+            ),
+        }
+    }
+    networks
+}
+
+fn egress(context: &mut Context<'_>, document: &InstallationDocument) -> Egress {
+    let Some(written) = &document.egress else { return Egress::default() };
+    let ca = written.ca_file.as_ref().and_then(|file| context.certificates("/egress/ca_file", file));
+    let proxy = written.proxy.as_ref().and_then(|text| match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() => Some(url),
+        _ => {
+            context.error(
+                "/egress/proxy",
+                codes::UNSAFE_URL,
+                "not the URL of an HTTP proxy such as `http://proxy.example.com:3128`",
+            );
+            None
+        }
+    });
+    let allowed_hosts = written.allowed_hosts.clone().unwrap_or_default();
+    Egress { ca: ca.unwrap_or_default(), proxy, allowed_hosts }
+}
+
+fn log(context: &Context<'_>, document: &InstallationDocument, overrides: &Overrides) -> Log {
+    let written = document.log.as_ref();
+    let file = written.and_then(|log| log.file.as_ref()).map(|file| context.path(file));
+    Log {
+        file: overrides.log.clone().or(file),
+        claims: written.and_then(|log| log.claims.clone()).unwrap_or_default(),
+        arguments: written.and_then(|log| log.arguments.clone()).unwrap_or_default(),
+    }
+}

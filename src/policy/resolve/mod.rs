@@ -1,0 +1,13 @@
+//! From what is written to what it means. Every problem is found before anything is given up.
+
+pub mod across;
+mod context;
+mod installation;
+mod provider;
+mod rules;
+mod service;
+mod upstream;
+
+pub use context::{Context, Dependency};
+pub use installation::{Overrides, installation};
+pub use service::service;

@@ -1,0 +1,236 @@
+//! The meaning of a provider.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
+use crate::oauth::jwk::KeySet;
+use crate::oauth::jws::Algorithm;
+use crate::oauth::key::Key;
+use crate::oauth::url::{EndpointUrl, IssuerUrl};
+use crate::policy::codes;
+use crate::policy::document::provider::{
+    ApiKeysDocument, HmacDocument, JwksDocument, KeysDocument, OidcDocument, ProviderDocument, ScopeClaimWord,
+    TokenTypeWord,
+};
+use crate::policy::document::scalar::DurationText;
+use crate::providers::api_key::ApiKey;
+use crate::providers::hmac::HmacSettings;
+use crate::providers::jwks::{JwksSettings, KeySource};
+use crate::providers::keys::KeyTimes;
+use crate::providers::oidc::OidcSettings;
+use crate::providers::{Definition, Settings};
+
+const LEEWAY: Duration = Duration::from_secs(60);
+/// A clock that is off by more is broken, and expired tokens would live on.
+const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
+/// What public providers sign with.
+const OIDC_ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Ps256, Algorithm::EdDsa];
+
+/// Resolves the provider called `name`, written at `pointer`.
+pub fn provider(
+    context: &mut Context<'_>,
+    written: &ProviderDocument,
+    name: &str,
+    pointer: &str,
+) -> Option<Definition> {
+    let (leeway, settings) = if let Some(oidc) = &written.oidc {
+        (oidc.leeway.as_ref(), Settings::Oidc(self::oidc(context, oidc, &format!("{pointer}/oidc"))?))
+    } else if let Some(jwks) = &written.jwks {
+        (jwks.leeway.as_ref(), Settings::Jwks(self::jwks(context, jwks, &format!("{pointer}/jwks"))?))
+    } else if let Some(hmac) = &written.hmac {
+        (hmac.leeway.as_ref(), Settings::Hmac(self::hmac(context, hmac, &format!("{pointer}/hmac"))?))
+    } else {
+        let keys = written.api_key.as_ref()?;
+        (None, Settings::ApiKey(api_keys(context, keys, &format!("{pointer}/api_key"))))
+    };
+    let leeway = self::leeway(context, leeway, pointer);
+    Some(Definition { name: name.to_owned(), leeway, settings })
+}
+
+fn leeway(context: &mut Context<'_>, text: Option<&DurationText>, pointer: &str) -> i64 {
+    let leeway = context.duration(text, pointer, LEEWAY);
+    if leeway > LONGEST_LEEWAY {
+        context.error(pointer, codes::INVALID_VALUE, "the leeway is longer than `5m`: expired tokens would live on");
+    }
+    i64::try_from(leeway.min(LONGEST_LEEWAY).as_secs()).unwrap_or_default()
+}
+
+fn oidc(context: &mut Context<'_>, written: &OidcDocument, pointer: &str) -> Option<OidcSettings> {
+    let issuer = context.url(&format!("{pointer}/issuer"), IssuerUrl::parse(&written.issuer));
+    let uri = written.jwks_uri.as_ref().map(|uri| context.url(&format!("{pointer}/jwks_uri"), EndpointUrl::parse(uri)));
+    let algorithms = written.algorithms.as_ref().map(|names| algorithms(names.iter().map(|name| name.as_str())));
+    let keys = times(context, written.keys.as_ref(), pointer);
+    let issuer = issuer?;
+    Some(OidcSettings {
+        profile: Profile {
+            issuer: issuer.as_str().into(),
+            token_type: token_type(written.token_type),
+            scope_claim: scope_claim(written.scope_claim),
+            sign_in_clients: written.sign_in_clients.clone().unwrap_or_default(),
+        },
+        algorithms: algorithms.unwrap_or_else(|| OIDC_ALGORITHMS.to_vec()),
+        jwks_uri: match uri {
+            Some(uri) => Some(uri?),
+            None => None,
+        },
+        allowed_hosts: written.allowed_hosts.clone().unwrap_or_default(),
+        issuer,
+        keys,
+    })
+}
+
+fn jwks(context: &mut Context<'_>, written: &JwksDocument, pointer: &str) -> Option<JwksSettings> {
+    let issuer = context.url(&format!("{pointer}/issuer"), IssuerUrl::parse(&written.issuer));
+    let algorithms = algorithms(written.algorithms.iter().map(|name| name.as_str()));
+    let source = key_source(context, written, &algorithms, pointer);
+    if written.keys.is_some() && written.url.is_none() {
+        let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "`keys` has no effect on keys that are not fetched");
+        context.push_at_key(diagnostic.help("remove it; files are watched anyway"), &format!("{pointer}/keys"));
+    }
+    Some(JwksSettings {
+        profile: Profile {
+            issuer: issuer?.as_str().into(),
+            token_type: token_type(written.token_type),
+            scope_claim: scope_claim(written.scope_claim),
+            sign_in_clients: written.sign_in_clients.clone().unwrap_or_default(),
+        },
+        algorithms,
+        source: source?,
+    })
+}
+
+fn key_source(
+    context: &mut Context<'_>,
+    written: &JwksDocument,
+    algorithms: &[Algorithm],
+    pointer: &str,
+) -> Option<KeySource> {
+    if let Some(url) = &written.url {
+        let url = context.url(&format!("{pointer}/url"), EndpointUrl::parse(url));
+        let times = times(context, written.keys.as_ref(), pointer);
+        return Some(KeySource::Url(url?, times));
+    }
+    let (pointer, text) = match &written.file {
+        Some(file) => {
+            let pointer = format!("{pointer}/file");
+            let text = context.file(&pointer, file)?;
+            (pointer, text)
+        }
+        None => (format!("{pointer}/inline"), serde_json::to_vec(written.inline.as_ref()?).ok()?),
+    };
+    match KeySet::from_document(&text, algorithms) {
+        Err(error) => context.error(&pointer, codes::INVALID_KEY, error.to_string()),
+        Ok(set) => {
+            for left_out in set.left_out() {
+                let kid = left_out.kid.as_ref().map(|kid| format!(" `{kid}`")).unwrap_or_default();
+                context.error(&pointer, codes::INVALID_KEY, format!("key{kid}: {}", left_out.error));
+            }
+            if set.keys().is_empty() && set.left_out().is_empty() {
+                context.error(&pointer, codes::INVALID_KEY, "the set holds no key");
+            }
+        }
+    }
+    Some(KeySource::Text(text))
+}
+
+fn hmac(context: &mut Context<'_>, written: &HmacDocument, pointer: &str) -> Option<HmacSettings> {
+    let issuer = context.url(&format!("{pointer}/issuer"), IssuerUrl::parse(&written.issuer));
+    let names = written.algorithms.as_ref().map(|names| algorithms(names.iter().map(|name| name.as_str())));
+    let algorithms = names.unwrap_or_else(|| vec![Algorithm::Hs256]);
+    let mut secrets = Vec::new();
+    for (index, reference) in written.secrets.iter().enumerate() {
+        let pointer = format!("{pointer}/secrets/{index}");
+        let Some(shared) = context.secret(reference, &pointer) else { continue };
+        for algorithm in &algorithms {
+            if let Err(error) = Key::secret(*algorithm, shared.secret.expose()) {
+                let message = format!("{error} ({}, {} bytes at least)", algorithm.as_str(), algorithm.hash_length());
+                let diagnostic = Diagnostic::error(codes::WEAK_SECRET, message);
+                context.push(diagnostic.help("make one with `openssl rand -base64 64`"), &pointer);
+                break;
+            }
+        }
+        secrets.push(shared);
+    }
+    Some(HmacSettings {
+        profile: Profile {
+            issuer: issuer?.as_str().into(),
+            token_type: token_type(written.token_type),
+            scope_claim: scope_claim(written.scope_claim),
+            sign_in_clients: Vec::new(),
+        },
+        algorithms,
+        secrets,
+    })
+}
+
+fn api_keys(context: &mut Context<'_>, written: &ApiKeysDocument, pointer: &str) -> Vec<ApiKey> {
+    let mut keys: Vec<ApiKey> = Vec::new();
+    for (index, key) in written.keys.iter().enumerate() {
+        let pointer = format!("{pointer}/keys/{index}");
+        let Some(expires) = utc_seconds(&key.expires) else {
+            let message = format!("`{}` is not a time such as `2027-01-31T00:00:00Z`", key.expires);
+            context.error(&format!("{pointer}/expires"), codes::INVALID_VALUE, message);
+            continue;
+        };
+        let sha256 = sha256(&key.sha256.0);
+        if keys.iter().any(|other| other.sha256 == sha256 || other.name == key.name.0) {
+            context.error(&pointer, codes::INVALID_VALUE, "another key has the same name or hash");
+        }
+        keys.push(ApiKey {
+            name: key.name.0.clone(),
+            sha256,
+            expires,
+            scopes: key.scopes.clone().unwrap_or_default(),
+            client: key.client.clone(),
+        });
+    }
+    keys
+}
+
+/// The bytes of a hash in hex; the schema has checked its form.
+fn sha256(hex: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or_default();
+    }
+    bytes
+}
+
+/// Seconds since the epoch of a time in UTC (RFC 3339 section 5.6).
+fn utc_seconds(text: &str) -> Option<i64> {
+    let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    (parsed.offset().is_utc() && parsed.unix_timestamp() > 0).then(|| parsed.unix_timestamp())
+}
+
+fn times(context: &mut Context<'_>, written: Option<&KeysDocument>, pointer: &str) -> KeyTimes {
+    let written = written.cloned().unwrap_or_default();
+    let mut time = |text: Option<&DurationText>, key: &str, default| {
+        context.duration(text, &format!("{pointer}/keys/{key}"), Duration::from_secs(default))
+    };
+    KeyTimes {
+        refresh: time(written.refresh.as_ref(), "refresh", 600),
+        cool_down: time(written.cool_down.as_ref(), "cool_down", 30),
+        max_stale: time(written.max_stale.as_ref(), "max_stale", 24 * 3600),
+    }
+}
+
+fn algorithms(names: impl Iterator<Item = &'static str>) -> Vec<Algorithm> {
+    names.filter_map(Algorithm::parse).collect()
+}
+
+fn token_type(word: Option<TokenTypeWord>) -> TokenType {
+    if word == Some(TokenTypeWord::AccessToken) { TokenType::AccessToken } else { TokenType::Jwt }
+}
+
+fn scope_claim(word: Option<ScopeClaimWord>) -> ScopeClaim {
+    match word {
+        None => ScopeClaim::Both,
+        Some(ScopeClaimWord::Scope) => ScopeClaim::Scope,
+        Some(ScopeClaimWord::Scp) => ScopeClaim::Scp,
+    }
+}

@@ -1,0 +1,256 @@
+//! The meaning of a policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::installation::public_url;
+use super::provider::provider;
+use super::{rules, upstream};
+use crate::diagnostics::Diagnostic;
+use crate::engine::authentication::RequiredClaim;
+use crate::engine::service::{DenialForm, UriForm};
+use crate::mcp::era::Revisions;
+use crate::oauth::challenge::is_scope_token;
+use crate::oauth::url::{EndpointUrl, ResourceUrl};
+use crate::policy::document::PolicyDocument;
+use crate::policy::document::policy::{DenialMode, UriMode};
+use crate::policy::document::scalar::listed;
+use crate::policy::model::{Installation, Service};
+use crate::policy::{codes, suggest};
+use crate::providers::Definition;
+
+const BODY_LIMIT: usize = 4 << 20;
+/// The largest body that may be configured: a body is held in memory while it is judged.
+const LARGEST_BODY: usize = 64 << 20;
+/// Paths that belong to the gateway.
+const RESERVED_PATHS: [&str; 2] = ["/.well-known", "/healthz"];
+
+/// Resolves one policy against the installation. `None` when something is wrong that the report tells.
+pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installation: &Installation) -> Option<Service> {
+    let resource = resource(context, document, installation);
+    let own = own_providers(context, document);
+    let providers = providers(context, document, installation, &own);
+    let upstream = upstream::upstream(context, &document.upstream, installation.timeouts);
+    let default_scopes = scopes(context, document);
+    let rules = rules::rules(context, document);
+    let limits = rules::limits(context, document);
+    let body_limit = context.size(document.body_limit.as_ref(), "/body_limit", BODY_LIMIT);
+    if body_limit > LARGEST_BODY {
+        context.error(
+            "/body_limit",
+            codes::INVALID_VALUE,
+            "a body may be at most `64MiB`: it is held in memory while it is judged",
+        );
+    }
+    origins(context, document);
+    let authentication = &document.authentication;
+    let resource = resource?;
+    let revisions =
+        document.revisions.as_ref().map(|list| list.iter().map(|revision| revision.as_str()).collect::<Vec<_>>());
+    let service = Service {
+        name: document.service.0.clone(),
+        host: host(&resource)?,
+        audiences: authentication.audiences.clone().unwrap_or_else(|| vec![resource.as_str().to_owned()]),
+        resource,
+        upstream: upstream?,
+        providers,
+        shared_audience: authentication.shared_audience.unwrap_or(false),
+        clients: authentication.clients.clone(),
+        required_claims: authentication.required_claims.iter().flatten().map(required_claim).collect(),
+        default_scopes,
+        access: Arc::new(rules?),
+        rule_places: (0..document.rules.as_ref().map_or(0, Vec::len))
+            .map(|index| context.tree.line_at(&format!("/rules/{index}")))
+            .collect(),
+        limits,
+        denials: match document.denials {
+            None | Some(DenialMode::Forbidden) => DenialForm::Forbidden,
+            Some(DenialMode::Hidden) => DenialForm::Hidden,
+            Some(DenialMode::Result) => DenialForm::ToolResult,
+        },
+        uri_form: if document.uri_form == Some(UriMode::Opaque) { UriForm::Opaque } else { UriForm::Strict },
+        origins: document.origins.clone().unwrap_or_default(),
+        body_limit,
+        revisions: revisions.and_then(|list| Revisions::of(&list).ok()).unwrap_or_else(Revisions::all),
+    };
+    (!context.report.has_errors()).then_some(service)
+}
+
+fn required_claim((name, value): (&String, &serde_json::Value)) -> RequiredClaim {
+    RequiredClaim { name: name.clone(), any_of: listed(value) }
+}
+
+fn resource(context: &mut Context<'_>, document: &PolicyDocument, installation: &Installation) -> Option<ResourceUrl> {
+    let own = public_url(context, document.public_url.as_deref());
+    if let (Some(_), Some(url)) = (&own, &installation.public_url) {
+        let diagnostic =
+            Diagnostic::error(codes::USELESS_SETTING, format!("the installation's public URL is `{}`", url.origin()));
+        context.push_at_key(diagnostic.help("remove the key from the policy"), "/public_url");
+    }
+    let public = installation.public_url.clone().or(own).or_else(|| of_listener(installation));
+    let Some(public) = public else {
+        let diagnostic = Diagnostic::error(
+            codes::PUBLIC_URL_NEEDED,
+            "the URL that clients use cannot be told from a listener off loopback",
+        );
+        context.push_at_key(
+            diagnostic.help("set `public_url` in `portcullis.yaml`, for example `https://mcp.example.com`"),
+            "/route",
+        );
+        return None;
+    };
+    let path = document.route.path.trim_end_matches('/');
+    if RESERVED_PATHS.iter().any(|reserved| path == *reserved || path.starts_with(&format!("{reserved}/"))) {
+        context.error("/route/path", codes::INVALID_ROUTE, format!("`{path}` belongs to the gateway itself"));
+        return None;
+    }
+    let public = match &document.route.host {
+        None => public,
+        Some(host) => {
+            let url = format!("{}://{host}", public.url().scheme());
+            let url = context.url("/route/host", EndpointUrl::parse(&url))?;
+            if !url.is_origin() {
+                context.error("/route/host", codes::INVALID_ROUTE, format!("`{host}` is more than a host"));
+            }
+            url
+        }
+    };
+    match ResourceUrl::new(&public, path) {
+        Ok(resource) => Some(resource),
+        Err(error) => {
+            context.push(Diagnostic::error(codes::INVALID_ROUTE, error.to_string()).help(error.help()), "/route/path");
+            None
+        }
+    }
+}
+
+/// The public URL of an installation that is reached on loopback only.
+fn of_listener(installation: &Installation) -> Option<EndpointUrl> {
+    let first = installation.listeners.first()?;
+    let scheme = if first.tls.is_some() { "https" } else { "http" };
+    first.address.ip().is_loopback().then(|| EndpointUrl::parse(&format!("{scheme}://{}", first.address)).ok())?
+}
+
+/// Lower case, with a port unless it is the scheme's default.
+fn host(resource: &ResourceUrl) -> Option<String> {
+    resource.origin().split_once("://").map(|(_, authority)| authority.to_owned())
+}
+
+fn own_providers(context: &mut Context<'_>, document: &PolicyDocument) -> BTreeMap<String, Arc<Definition>> {
+    let mut own = BTreeMap::new();
+    for (name, written) in document.providers.iter().flatten() {
+        let pointer = format!("/providers/{}", name.0);
+        if !document.authentication.providers.contains(name) {
+            let diagnostic =
+                Diagnostic::error(codes::UNUSED_PROVIDER, format!("the provider `{}` is not used", name.0));
+            context.push_at_key(diagnostic.help("name it under `authentication.providers`, or remove it"), &pointer);
+        }
+        if let Some(provider) = provider(context, written, &format!("{}/{}", document.service.0, name.0), &pointer) {
+            own.insert(name.0.clone(), Arc::new(provider));
+        }
+    }
+    own
+}
+
+fn providers(
+    context: &mut Context<'_>,
+    document: &PolicyDocument,
+    installation: &Installation,
+    own: &BTreeMap<String, Arc<Definition>>,
+) -> Vec<Arc<Definition>> {
+    let mut found: Vec<Arc<Definition>> = Vec::new();
+    for (index, name) in document.authentication.providers.iter().enumerate() {
+        let pointer = format!("/authentication/providers/{index}");
+        let Some(provider) = own.get(&name.0).or_else(|| installation.providers.get(&name.0)) else {
+            // A provider that is written but broken is reported where it stands.
+            if !document.providers.iter().flatten().any(|(written, _)| written == name) {
+                let names = installation.providers.keys().chain(own.keys()).map(String::as_str);
+                let near = suggest::nearest(&name.0, names);
+                let help = near
+                    .map_or("define it under `providers`, here or in `portcullis.yaml`".to_owned(), |near| {
+                        format!("did you mean `{near}`?")
+                    });
+                context.push(
+                    Diagnostic::error(codes::UNKNOWN_PROVIDER, format!("there is no provider `{}`", name.0)).help(help),
+                    &pointer,
+                );
+            }
+            continue;
+        };
+        if let Some(other) = found.iter().find(|other| other.issuer() == provider.issuer()) {
+            let message = format!("the providers `{}` and `{}` answer for the same tokens", other.name, provider.name);
+            context.push(
+                Diagnostic::error(codes::AMBIGUOUS_ISSUER, message)
+                    .help("providers are told apart by issuer: name one of them"),
+                &pointer,
+            );
+        }
+        found.push(Arc::clone(provider));
+    }
+    if !found.is_empty() && !found.iter().any(|provider| provider.issues_to_clients()) {
+        let diagnostic = Diagnostic::warning(
+            codes::NO_AUTHORIZATION_SERVER,
+            "clients cannot get tokens by themselves: no provider issues to them",
+        );
+        context.push_at_key(
+            diagnostic.help("fine for development and machines; people need an `oidc` provider"),
+            "/authentication/providers",
+        );
+    }
+    if found.iter().all(|provider| provider.issuer().is_none())
+        && document.authentication.audiences.is_some()
+        && !found.is_empty()
+    {
+        let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "API keys have no audience");
+        context.push_at_key(diagnostic.help("remove `audiences`"), "/authentication/audiences");
+    }
+    found
+}
+
+/// Checks the scopes and returns those marked default, sorted.
+fn scopes(context: &mut Context<'_>, document: &PolicyDocument) -> Vec<String> {
+    let Some(scopes) = &document.scopes else { return Vec::new() };
+    for (name, scope) in scopes {
+        let pointer = format!("/scopes/{}", crate::policy::tree::escaped(name));
+        if !is_scope_token(name) {
+            let diagnostic = Diagnostic::error(
+                codes::INVALID_VALUE,
+                format!("`{name}` is no scope: visible ASCII without space, `\"` and `\\`"),
+            );
+            context.push_at_key(diagnostic, &pointer);
+        }
+        for (index, implied) in scope.implies.iter().flatten().enumerate() {
+            if !scopes.contains_key(implied) {
+                unknown_scope(context, implied, scopes.keys(), &format!("{pointer}/implies/{index}"));
+            }
+        }
+    }
+    scopes.iter().filter(|(_, scope)| scope.default == Some(true)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Reports a scope that is not declared.
+pub(super) fn unknown_scope<'a>(
+    context: &mut Context<'_>,
+    name: &str,
+    known: impl Iterator<Item = &'a String>,
+    pointer: &str,
+) {
+    let near = suggest::nearest(name, known.map(String::as_str));
+    let help = near.map_or("declare it under `scopes`".to_owned(), |near| format!("did you mean `{near}`?"));
+    context.push(Diagnostic::error(codes::UNKNOWN_SCOPE, format!("there is no scope `{name}`")).help(help), pointer);
+}
+
+fn origins(context: &mut Context<'_>, document: &PolicyDocument) {
+    for (index, origin) in document.origins.iter().flatten().enumerate() {
+        let exact = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+        if !exact {
+            let diagnostic =
+                Diagnostic::error(codes::INVALID_VALUE, format!("`{origin}` is no origin as browsers write it"));
+            context.push(
+                diagnostic.help("scheme, host and port only, in lower case: `https://inspector.example.com`"),
+                &format!("/origins/{index}"),
+            );
+        }
+    }
+}

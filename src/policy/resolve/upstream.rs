@@ -1,0 +1,161 @@
+//! The meaning of `upstream`.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+use super::context::Context;
+use crate::diagnostics::Diagnostic;
+use crate::engine::service::{DEFAULT_IDENTITY_HEADERS, IdentityHeaders};
+use crate::oauth::url::UpstreamUrl;
+use crate::policy::codes;
+use crate::policy::document::upstream::{
+    CredentialDocument, IdentityHeadersDocument, UpstreamDocument, UpstreamTlsDocument,
+};
+use crate::policy::model::{Credential, Der, Upstream};
+use crate::policy::tree::escaped;
+
+const RESPONSE: usize = 64 << 20;
+const LIST: usize = 4 << 20;
+/// Headers that frame or route a message; writing them would break it.
+const FRAMING: [HeaderName; 8] =
+    [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// Resolves the upstream; `defaults` are the connect and read limits of the installation.
+pub fn upstream(
+    context: &mut Context<'_>,
+    written: &UpstreamDocument,
+    defaults: (Duration, Duration),
+) -> Option<Upstream> {
+    let url = context.url("/upstream/url", UpstreamUrl::parse(&written.url))?;
+    if url.is_plain_off_loopback() {
+        let diagnostic = Diagnostic::warning(
+            codes::PLAIN_UPSTREAM,
+            "plain HTTP to another machine: what is sent can be read and changed on the way",
+        );
+        context.push(diagnostic.help("use https, or a proxy on the same machine"), "/upstream/url");
+    }
+    let tls = tls(context, written.tls.as_ref(), &url);
+    let timeouts = written.timeouts.clone().unwrap_or_default();
+    let tools = timeouts.tools.iter().flatten().map(|(tool, text)| {
+        let pointer = format!("/upstream/timeouts/tools/{}", escaped(tool));
+        (tool.clone(), context.duration(Some(text), &pointer, defaults.1))
+    });
+    let tools = tools.collect();
+    let limits = written.limits.as_ref();
+    let server_name =
+        written.tls.as_ref().and_then(|tls| tls.server_name.clone()).unwrap_or_else(|| url.host().to_owned());
+    Some(Upstream {
+        server_name,
+        ca: tls.ca,
+        identity: tls.identity,
+        connect: context.duration(timeouts.connect.as_ref(), "/upstream/timeouts/connect", defaults.0),
+        read: context.duration(timeouts.read.as_ref(), "/upstream/timeouts/read", defaults.1),
+        tools,
+        credential: written.credential.as_ref().and_then(|credential| self::credential(context, credential)),
+        identity_headers: identity_headers(context, written.identity_headers.as_ref()),
+        response_limit: context.size(
+            limits.and_then(|limits| limits.response.as_ref()),
+            "/upstream/limits/response",
+            RESPONSE,
+        ),
+        list_limit: context.size(limits.and_then(|limits| limits.list.as_ref()), "/upstream/limits/list", LIST),
+        url,
+    })
+}
+
+#[derive(Default)]
+struct Tls {
+    ca: Option<Vec<Der>>,
+    identity: Option<(Vec<Der>, Der)>,
+}
+
+fn tls(context: &mut Context<'_>, written: Option<&UpstreamTlsDocument>, url: &UpstreamUrl) -> Tls {
+    let named = written.is_some_and(|tls| tls.server_name.is_some());
+    if url.needs_server_name() && !named {
+        let diagnostic = Diagnostic::error(
+            codes::UNSAFE_URL,
+            "an https upstream by address has no name that its certificate could be checked against",
+        );
+        context.push(diagnostic.help("use its name, or set `tls.server_name`"), "/upstream/url");
+    }
+    let Some(written) = written else { return Tls::default() };
+    if !url.is_https() {
+        let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "`tls` has no effect on an http upstream");
+        context.push_at_key(diagnostic.help("write the URL with https, or remove `tls`"), "/upstream/tls");
+    }
+    if let Some(name) = &written.server_name
+        && rustls::pki_types::DnsName::try_from(name.as_str()).is_err()
+    {
+        context.error("/upstream/tls/server_name", codes::INVALID_VALUE, format!("`{name}` is no host name"));
+    }
+    let ca = written.ca_file.as_ref().and_then(|file| context.certificates("/upstream/tls/ca_file", file));
+    let identity = match (&written.certificate, &written.key) {
+        (Some(certificate), Some(key)) => {
+            let chain = context.certificates("/upstream/tls/certificate", certificate);
+            let key = context.private_key("/upstream/tls/key", key);
+            chain.zip(key)
+        }
+        (None, None) => None,
+        _ => {
+            let diagnostic = Diagnostic::error(codes::MISSING_KEY, "`certificate` and `key` belong together");
+            context.push_at_key(diagnostic, "/upstream/tls");
+            None
+        }
+    };
+    Tls { ca, identity }
+}
+
+fn credential(context: &mut Context<'_>, written: &CredentialDocument) -> Option<Credential> {
+    let header = match &written.header {
+        None => AUTHORIZATION,
+        Some(name) => header(context, name, "/upstream/credential/header")?,
+    };
+    let bearer = if header == AUTHORIZATION { "Bearer " } else { "" };
+    let secret = context.secret(&written.secret, "/upstream/credential/secret")?;
+    let prefix = written.prefix.clone().unwrap_or_else(|| bearer.to_owned());
+    let value = [prefix.as_bytes(), secret.secret.expose()].concat();
+    if http::HeaderValue::from_bytes(&value).is_err() {
+        context.error(
+            "/upstream/credential/secret",
+            codes::WEAK_SECRET,
+            "the secret cannot be written into a header: it holds a control character",
+        );
+    }
+    Some(Credential { header, prefix, secret })
+}
+
+fn header(context: &mut Context<'_>, name: &str, pointer: &str) -> Option<HeaderName> {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(header) if !FRAMING.contains(&header) => Some(header),
+        Ok(_) => {
+            context.error(pointer, codes::INVALID_VALUE, format!("the header `{name}` frames or routes the message"));
+            None
+        }
+        Err(_) => {
+            context.error(pointer, codes::INVALID_VALUE, format!("`{name}` is no header name"));
+            None
+        }
+    }
+}
+
+fn identity_headers(context: &mut Context<'_>, written: Option<&IdentityHeadersDocument>) -> IdentityHeaders {
+    let names = match written {
+        Some(IdentityHeadersDocument::Off(_)) => return IdentityHeaders::default(),
+        Some(IdentityHeadersDocument::Names(names)) => {
+            [&names.issuer, &names.subject, &names.client, &names.scopes].map(Clone::clone)
+        }
+        None => [const { None }; 4],
+    };
+    let keys = ["issuer", "subject", "client", "scopes"];
+    let mut headers =
+        names.into_iter().zip(DEFAULT_IDENTITY_HEADERS).zip(keys).map(|((name, default), key)| match name {
+            Some(name) => header(context, &name, &format!("/upstream/identity_headers/{key}")),
+            None => Some(HeaderName::from_static(default)),
+        });
+    let mut next = || headers.next().flatten();
+    IdentityHeaders { issuer: next(), subject: next(), client: next(), scopes: next() }
+}
