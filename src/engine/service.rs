@@ -63,7 +63,7 @@ pub struct Pipeline {
     /// MCP revisions that are accepted.
     pub revisions: Revisions,
     /// Identity and operation to permit.
-    pub access: AccessTable,
+    pub access: Arc<AccessTable>,
     /// Rates and concurrency.
     pub limits: Limits,
     /// Where permitted messages go.
@@ -119,7 +119,7 @@ pub struct Upstream {
     pub response_limit: usize,
     /// Bytes of a list answer that are read for filtering at most.
     pub list_limit: usize,
-    /// The gateway's own credential, read anew when the secret changes.
+    /// The gateway's own credential.
     pub credential: Option<Credential>,
     /// Names of the identity headers.
     pub identity_headers: IdentityHeaders,
@@ -180,8 +180,8 @@ impl Timeouts {
 pub struct Credential {
     /// The header.
     pub header: HeaderName,
-    /// Its whole value, marked sensitive and renewed when the secret changes; `None` while the secret cannot be read.
-    pub value: Arc<ArcSwap<Option<HeaderValue>>>,
+    /// Its whole value, marked sensitive. A secret that changes makes a new service.
+    pub value: HeaderValue,
 }
 
 impl std::fmt::Debug for Credential {

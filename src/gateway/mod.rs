@@ -1,1 +1,79 @@
+//! The Pingora adapter: its hooks call the engine, and nothing else decides.
+//!
+//! `admit` is the straight path of a request, `relay` the way back; `reply` is the one place that writes refusals.
 
+mod admit;
+mod audit;
+mod body;
+pub mod edge;
+mod exchange;
+pub mod front;
+mod hooks;
+mod local;
+mod relay;
+mod reply;
+mod upstream;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+
+use crate::engine::clock::Clock;
+use crate::engine::decision::Denial;
+use crate::engine::session::Sealer;
+use crate::engine::snapshot::Snapshot;
+use crate::telemetry::sink::Sink;
+
+/// Requests in flight above which new ones are shed with 503.
+const MOST_IN_FLIGHT: usize = 20_000;
+
+/// The gateway as Pingora sees it.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    current: Arc<ArcSwap<Snapshot>>,
+    sealer: Arc<Sealer>,
+    sink: Sink,
+    clock: Arc<dyn Clock>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// A gateway that serves whatever snapshot is current when a request begins.
+    ///
+    /// # Errors
+    /// When the system's random source fails.
+    pub fn new(current: Arc<ArcSwap<Snapshot>>, sink: Sink, clock: Arc<dyn Clock>) -> Result<Self, Denial> {
+        Ok(Self { current, sealer: Arc::new(Sealer::random()?), sink, clock, in_flight: Arc::default() })
+    }
+}
+
+/// Counts and tells what the edge refuses before a request exists.
+#[derive(Debug)]
+pub struct EdgeLog {
+    current: Arc<ArcSwap<Snapshot>>,
+}
+
+impl EdgeLog {
+    /// An observer that also counts refusals as failures of the peer's address.
+    #[must_use]
+    pub fn new(current: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { current }
+    }
+}
+
+impl edge::Observer for EdgeLog {
+    fn refused(&self, peer: Option<IpAddr>, cause: &'static str, status: u16) {
+        tracing::warn!(
+            event = "malformed-request",
+            cause,
+            status,
+            peer = peer.map(tracing::field::display),
+            "refused at the edge"
+        );
+        if let Some(peer) = peer {
+            self.current.load().address_limit.failed(peer, std::time::Instant::now());
+        }
+    }
+}

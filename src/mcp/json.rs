@@ -98,7 +98,7 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         let first = self.keys.len();
-        let mut many: Option<HashSet<Cow<'a, str>>> = None;
+        let mut many: Option<HashSet<String>> = None;
         loop {
             let key = self.string()?;
             if !self.is_new(&key, first, &mut many) {
@@ -126,12 +126,13 @@ impl<'a> Walker<'a> {
     }
 
     /// Whether `key` is not among the names of the innermost open object, which start at `first`.
-    fn is_new(&self, key: &Cow<'a, str>, first: usize, many: &mut Option<HashSet<Cow<'a, str>>>) -> bool {
+    fn is_new(&self, key: &str, first: usize, many: &mut Option<HashSet<String>>) -> bool {
         let own = self.keys.get(first..).unwrap_or_default();
         if own.len() < FEW {
-            return !own.contains(key);
+            return !own.iter().any(|known| known == key);
         }
-        many.get_or_insert_with(|| own.iter().cloned().collect()).insert(key.clone())
+        let many = many.get_or_insert_with(|| own.iter().map(|known| known.clone().into_owned()).collect());
+        many.insert(key.to_owned())
     }
 
     fn array(&mut self, depth: usize) -> Result<(), JsonError> {

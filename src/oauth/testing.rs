@@ -89,15 +89,6 @@ impl TestKey {
         format!("{input}.{}", b64(self.sign_bytes(algorithm, input.as_bytes())))
     }
 
-    /// A token with a plain header.
-    pub(crate) fn plain(&self, algorithm: Algorithm, kid: Option<&str>, claims: &Value) -> String {
-        let mut header = json!({ "alg": algorithm.as_str(), "typ": "JWT" });
-        if let Some(kid) = kid {
-            header["kid"] = json!(kid);
-        }
-        self.token(algorithm, &header.to_string(), &claims.to_string())
-    }
-
     /// The public JWK without `alg`.
     pub(crate) fn jwk(&self, kid: Option<&str>) -> Value {
         let mut jwk = match self {

@@ -3,6 +3,7 @@
 //! The only place that names YAML. Loading finds all problems of all files before it gives up.
 
 pub mod codes;
+pub mod compile;
 pub mod document;
 pub mod load;
 mod mask;

@@ -76,6 +76,13 @@ impl Layout {
         self.installation.iter().map(folder).chain(policies).collect()
     }
 
+    /// Every file of the layout as it is now, without reading one.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let policies = self.policies.iter().flat_map(|path| policy_paths(path).unwrap_or_default());
+        self.installation.iter().cloned().chain(policies).collect()
+    }
+
     /// Reads every file.
     ///
     /// # Errors

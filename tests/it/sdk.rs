@@ -72,11 +72,11 @@ rules:
     }
 
     async fn dual_era(mode: &str) -> Self {
-        Self::before(Server::dual_era(mode), "echo, add, era, \"search_*\", progress, delete_users").await
+        Self::before(Server::dual_era(mode), "echo, add, era, \"search_*\", progress, \"delete_us*\"").await
     }
 
     async fn everything() -> Self {
-        Self::before(Server::everything(), "echo, get-sum, get-tiny-image").await
+        Self::before(Server::everything(), "echo, get-sum, \"get-tiny-*\"").await
     }
 
     fn url(&self) -> String {

@@ -132,13 +132,16 @@ async fn a_restart_with_a_public_url_serves_the_new_resource() {
     let setup =
         gateway.stop().installation("public_url: https://mcp.example.com\n").argument("--log").argument("audit.jsonl");
     let gateway = setup.start().await;
-    assert_eq!(
-        client(&gateway, &issuer).call_tool("echo", json!({})).await.status,
-        401,
-        "the old audience is not this one"
-    );
+    let old = client(&gateway, &issuer);
+    assert_eq!(old.call_tool("echo", json!({})).await.status, 421, "the old host is none of the gateway's");
+    let old = old.host("mcp.example.com").call_tool("echo", json!({})).await;
+    assert_eq!(old.status, 401, "the old audience is not this one");
     let token = issuer.token("https://mcp.example.com/story/mcp", json!({}));
-    let reply = Client::new(&gateway.url("/story/mcp")).token(&token).call_tool("echo", json!({})).await;
+    let reply = Client::new(&gateway.url("/story/mcp"))
+        .host("mcp.example.com")
+        .token(&token)
+        .call_tool("echo", json!({}))
+        .await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let record = std::fs::read_to_string(gateway.directory().join("audit.jsonl")).expect("the log that was asked for");
     assert!(!record.contains(&token), "a token is never logged");

@@ -188,7 +188,7 @@ impl Limit {
             let client = identity.client.as_deref().filter(|_| identity.subject.is_none());
             (&*identity.issuer, identity.subject.as_deref(), client)
         });
-        let client = by(Key::Client).then(|| identity.client.as_deref());
+        let client = by(Key::Client).then_some(identity.client.as_deref());
         let tool = if let (true, Counted::Tool(name)) = (by(Key::Tool), counted) { Some(name) } else { None };
         let address = by(Key::Address).then(|| address::network(address));
         self.state.key(&(subject, client, tool, address))

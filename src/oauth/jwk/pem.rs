@@ -20,15 +20,15 @@ pub(super) fn read(document: &[u8], algorithms: &[Algorithm]) -> Result<Vec<Resu
 fn read_block(block: &Pem, algorithms: &[Algorithm]) -> Result<Result<Key, KeyError>, KeySetError> {
     Ok(match block.label.as_str() {
         "PUBLIC KEY" => match SubjectPublicKeyInfo::from_der(&block.contents) {
-            Ok((rest, info)) if rest.is_empty() => from_info(&info, algorithms),
+            Ok(([], info)) => from_info(&info, algorithms),
             _ => Err(KeyError::Malformed),
         },
         "RSA PUBLIC KEY" => match RSAPublicKey::from_der(&block.contents) {
-            Ok((rest, key)) if rest.is_empty() => rsa(&key, algorithms),
+            Ok(([], key)) => rsa(&key, algorithms),
             _ => Err(KeyError::Malformed),
         },
         "CERTIFICATE" => match X509Certificate::from_der(&block.contents) {
-            Ok((rest, certificate)) if rest.is_empty() => from_info(certificate.public_key(), algorithms),
+            Ok(([], certificate)) => from_info(certificate.public_key(), algorithms),
             _ => Err(KeyError::Malformed),
         },
         _ => return Err(KeySetError::NotPem),

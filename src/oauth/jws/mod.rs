@@ -138,13 +138,22 @@ pub fn unverified_issuer(token: &str) -> Option<String> {
     }
 }
 
+/// What a token says, verified by nobody.
+#[derive(Debug)]
+pub struct Shown {
+    /// The JOSE header.
+    pub header: Map<String, Value>,
+    /// The claims.
+    pub claims: Map<String, Value>,
+}
+
 /// Header and claims that nobody has verified, for showing them to the person who holds the token.
 ///
 /// # Errors
 /// The token is not three base64url segments of which two are strict JSON objects.
-pub fn show_unverified(token: &str) -> Result<(Map<String, Value>, Map<String, Value>), Fault> {
+pub fn show_unverified(token: &str) -> Result<Shown, Fault> {
     let [header, payload, _] = segments(token)?;
-    Ok((object(header)?, object(payload)?))
+    Ok(Shown { header: object(header)?, claims: object(payload)? })
 }
 
 /// Makes a token with a shared secret, for development.

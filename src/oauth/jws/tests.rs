@@ -296,7 +296,7 @@ fn a15_the_type_is_read_as_a_media_type() {
 fn unverified_claims_serve_only_to_choose_and_to_show() {
     let token = SECRET.token(Algorithm::Hs256, &header(Algorithm::Hs256), CLAIMS);
     assert_eq!(unverified_issuer(&token).as_deref(), Some("https://id.example"));
-    assert_eq!(show_unverified(&token).unwrap().1["sub"], "alice");
+    assert_eq!(show_unverified(&token).unwrap().claims["sub"], "alice");
     for claims in [r#"{"iss":1}"#, r#"{"iss":"a","iss":"b"}"#, "{}"] {
         assert_eq!(unverified_issuer(&SECRET.token(Algorithm::Hs256, "{}", claims)), None, "{claims}");
     }

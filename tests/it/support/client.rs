@@ -69,6 +69,7 @@ impl Reply {
 #[derive(Debug)]
 pub struct Client {
     authority: String,
+    host: String,
     path: String,
     era: Era,
     headers: Vec<(String, String)>,
@@ -83,6 +84,7 @@ impl Client {
         let connection = Mutex::new(None);
         Self {
             authority: authority.to_owned(),
+            host: authority.to_owned(),
             path: format!("/{path}"),
             era: Era::Modern,
             headers: Vec::new(),
@@ -92,6 +94,12 @@ impl Client {
 
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Names another host than the one it connects to.
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
     }
 
     pub fn era(mut self, era: Era) -> Self {
@@ -148,7 +156,7 @@ impl Client {
 
     /// One request with the client's headers and these, over the kept-alive connection when there is one.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
-        let mut request = hyper::Request::builder().method(method).uri(path).header("host", &self.authority);
+        let mut request = hyper::Request::builder().method(method).uri(path).header("host", &self.host);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::super::facts::{Cause, Facts, Kind};
 use super::super::lookalike::looks_like;
+use super::convert::convert;
 use super::node::{Arithmetic, Fold, Function, Member, Node, Order, Origin, Root};
 use super::value::Datum;
 
@@ -27,9 +28,9 @@ struct Evaluation<'f> {
     locals: Vec<Result<Datum<'f>, Cause>>,
 }
 
-type Outcome<'f> = Result<Datum<'f>, Cause>;
+pub(super) type Outcome<'f> = Result<Datum<'f>, Cause>;
 
-fn wrong<'f>() -> Outcome<'f> {
+pub(super) fn wrong<'f>() -> Outcome<'f> {
     Err(Cause::Borrowed("a value in the condition has the wrong type"))
 }
 
@@ -372,31 +373,10 @@ impl<'f> Evaluation<'f> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "CEL's conversions, bounds checked")]
-fn convert<'f>(function: Function, value: Datum<'f>) -> Outcome<'f> {
-    match (function, value) {
-        (Function::Int, value @ Datum::Int(_)) | (Function::String, value @ Datum::Text(_)) => Ok(value),
-        (Function::Double, value @ Datum::Double(_)) => Ok(value),
-        (Function::Int, Datum::Uint(number)) => i64::try_from(number).map(Datum::Int).map_err(|_| overflow()),
-        (Function::Int, Datum::Double(number)) if number.abs() < 9_223_372_036_854_775_000.0 => {
-            Ok(Datum::Int(number as i64))
-        }
-        (Function::Int, Datum::Text(text)) => {
-            text.parse().map(Datum::Int).map_err(|_| Cause::Borrowed("a text is not a number"))
-        }
-        (Function::Double, Datum::Int(number)) => Ok(Datum::Double(number as f64)),
-        (Function::Double, Datum::Uint(number)) => Ok(Datum::Double(number as f64)),
-        (Function::String, Datum::Int(number)) => Ok(Datum::Text(number.to_string().into())),
-        (Function::String, Datum::Uint(number)) => Ok(Datum::Text(number.to_string().into())),
-        (Function::String, Datum::Bool(value)) => Ok(Datum::Text(value.to_string().into())),
-        _ => wrong(),
-    }
-}
-
 fn absent(name: &str) -> Cause {
     Cause::Owned(format!("`{name}` is absent"))
 }
 
-fn overflow() -> Cause {
+pub(super) fn overflow() -> Cause {
     Cause::Borrowed("a number in the condition overflows")
 }

@@ -7,6 +7,7 @@
 //! [`Function`](node::Function); everything else is refused at load. Scopes cannot be seen, so that more scopes never deny.
 
 mod compile;
+mod convert;
 mod evaluate;
 mod node;
 mod value;

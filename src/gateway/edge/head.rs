@@ -1,0 +1,155 @@
+//! Judges the bytes of one HTTP/1 head (RFC 9112) before any parser reads them.
+
+use super::super::front::is_host;
+
+/// Bytes of a head at most.
+pub const LONGEST_HEAD: usize = 64 * 1024;
+/// Bytes of one line at most; the longest token fits.
+const LONGEST_LINE: usize = 32 * 1024;
+/// Lines at most.
+const MOST_LINES: usize = 130;
+
+/// How the body of a message is delimited (RFC 9112 section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+}
+
+/// A rule that is broken, for the log.
+pub type Violation = &'static str;
+
+/// Judges a whole head, its empty line included.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn judge(head: &[u8]) -> Result<Framing, Violation> {
+    let mut lines = lines(head);
+    let request = lines.next().ok_or("no request line")??;
+    let request = request_line(request)?;
+    let (mut host, mut length, mut chunked) = (None, None, false);
+    for (count, line) in lines.enumerate() {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        if count > MOST_LINES {
+            return Err("too many header lines");
+        }
+        let (name, value) = field(line)?;
+        if name.eq_ignore_ascii_case(b"host") {
+            if host.replace(value).is_some() {
+                return Err("two hosts");
+            }
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            if length.replace(content_length(value)?).is_some() {
+                return Err("two content lengths");
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err("a transfer coding other than one `chunked`");
+            }
+            chunked = true;
+        }
+    }
+    let host = host.and_then(|host| std::str::from_utf8(host).ok()).ok_or("no host")?;
+    if !is_host(host) {
+        return Err("a malformed host");
+    }
+    if request.authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host.as_bytes())) {
+        return Err("target and host name different hosts");
+    }
+    match (length, chunked) {
+        (Some(_), true) => Err("both content-length and transfer-encoding"),
+        (None, true) if request.version == Version::Old => Err("a transfer coding in HTTP/1.0"),
+        (None, true) => Ok(Framing::Chunked),
+        (Some(0) | None, false) => Ok(Framing::None),
+        (Some(length), false) => Ok(Framing::Length(length)),
+    }
+}
+
+/// Splits at CRLF; a CR or LF that stands alone is an error (RFC 9112 section 2.2).
+fn lines(head: &[u8]) -> impl Iterator<Item = Result<&[u8], Violation>> {
+    head.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        let line = line.strip_suffix(b"\r\n").ok_or("a line that does not end with CR LF")?;
+        if line.len() > LONGEST_LINE {
+            return Err("a line is too long");
+        }
+        if line.contains(&b'\r') { Err("a CR within a line") } else { Ok(line) }
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Current,
+    Old,
+}
+
+struct Request<'a> {
+    authority: Option<&'a [u8]>,
+    version: Version,
+}
+
+/// Method, target and version, with single spaces between (RFC 9112 section 3).
+fn request_line(line: &[u8]) -> Result<Request<'_>, Violation> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err("a malformed request line");
+    };
+    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
+        return Err("a malformed method");
+    }
+    let version = match version {
+        b"HTTP/1.1" => Version::Current,
+        b"HTTP/1.0" => Version::Old,
+        _ => return Err("a malformed version"),
+    };
+    if !target.iter().all(u8::is_ascii_graphic)
+        || target
+            .iter()
+            .any(|byte| matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^'))
+    {
+        return Err("a character in the target that must be encoded");
+    }
+    if method == b"CONNECT" || target.starts_with(b"/") {
+        return Ok(Request { authority: None, version });
+    }
+    let rest = target
+        .strip_prefix(b"http://")
+        .or_else(|| target.strip_prefix(b"https://"))
+        .ok_or("a target that is no path")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    Ok(Request { authority: rest.get(..end), version })
+}
+
+/// Name, colon and value, without blanks around the name (RFC 9112 section 5).
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
+    let colon = memchr::memchr(b':', line).ok_or("a header line without a colon")?;
+    let (name, value) = line.split_at_checked(colon).ok_or("a header line without a colon")?;
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err("a malformed header name");
+    }
+    let value = value.get(1..).unwrap_or_default();
+    if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+        return Err("a control character in a header value");
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Digits only, and not more than anyone could mean (RFC 9110 section 8.6).
+fn content_length(value: &[u8]) -> Result<u64, Violation> {
+    let digits = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or("a malformed content length")
+}

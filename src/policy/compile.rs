@@ -1,0 +1,300 @@
+//! From what policies mean to what runs. What did not change is shared with the snapshot before, not made again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use sha2::{Digest, Sha256};
+
+use super::load::Good;
+use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model, Upstream as UpstreamModel};
+use crate::diagnostics::Diagnostic;
+use crate::egress::names::{self, Addresses};
+use crate::egress::{Egress, EgressError, EgressSettings};
+use crate::engine::authentication::{Accepted, Authentication};
+use crate::engine::clock::Clock;
+use crate::engine::decision::{Denial, Reason};
+use crate::engine::limits::{AddressLimit, Limit, LimitState, Limits};
+use crate::engine::provider::Provider;
+use crate::engine::routes::RouteTable;
+use crate::engine::service::{Credential, Pipeline, Service, State, Timeouts, Transport, Upstream};
+use crate::engine::snapshot::Snapshot;
+use crate::engine::token_cache::TokenCache;
+use crate::oauth::metadata::ResourceMetadata;
+use crate::providers::{Definition, Surroundings};
+use crate::stages;
+
+use super::codes;
+
+/// One service on its way into a snapshot.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What it means.
+    pub good: Arc<Good<Model>>,
+    /// Why it is not open, when it is not.
+    pub closed: Option<Reason>,
+}
+
+/// Makes snapshots, and keeps what outlives them: key stores, caches, the fill of limits.
+#[derive(Debug)]
+pub struct Compiler {
+    surroundings: Surroundings,
+    egress: EgressModel,
+    cache: Arc<TokenCache>,
+    providers: HashMap<String, (Arc<Definition>, Arc<dyn Provider>)>,
+    services: HashMap<[u8; 32], Arc<Service>>,
+    limits: HashMap<String, Vec<(LimitSpec, Arc<LimitState>)>>,
+    names: HashMap<(String, u16), Addresses>,
+    address_limit: Option<Arc<AddressLimit>>,
+    generation: u64,
+}
+
+impl Compiler {
+    /// A compiler whose providers work on `runtime`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be set up.
+    pub fn new(runtime: tokio::runtime::Handle, clock: Arc<dyn Clock>) -> Result<Self, EgressError> {
+        let egress = EgressModel::default();
+        let fetch = Arc::new(client(&egress)?);
+        Ok(Self {
+            cache: Arc::new(TokenCache::new(Arc::clone(&clock))),
+            surroundings: Surroundings { fetch, clock, runtime },
+            egress,
+            providers: HashMap::new(),
+            services: HashMap::new(),
+            limits: HashMap::new(),
+            names: HashMap::new(),
+            address_limit: None,
+            generation: 0,
+        })
+    }
+
+    /// Compiles everything into the next snapshot.
+    ///
+    /// # Errors
+    /// The installation's own settings cannot be used.
+    pub fn snapshot(&mut self, installation: &Good<Installation>, entries: &[Entry]) -> Result<Snapshot, Diagnostic> {
+        let model = &installation.model;
+        self.take_over_egress(&model.egress)
+            .map_err(|error| Diagnostic::error(codes::INVALID_CERTIFICATE, error.to_string()))?;
+        let mut services: Vec<Arc<Service>> = Vec::with_capacity(entries.len());
+        let mut kept = HashMap::with_capacity(entries.len());
+        let mut hash = Sha256::new().chain_update(installation.hash);
+        for entry in entries {
+            let service = self.service(entry);
+            if entry.closed.is_none() {
+                kept.insert(entry.good.hash, Arc::clone(&service));
+            }
+            hash.update(entry.good.hash);
+            services.push(service);
+        }
+        self.services = kept;
+        self.forget(entries);
+        services.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut routes = RouteTable::default();
+        for service in &services {
+            for host in spellings(&service.host, model) {
+                routes.insert(&host, &service.path, Arc::clone(service));
+            }
+        }
+        routes.elect_defaults(model.default_service.as_deref());
+        self.generation += 1;
+        Ok(Snapshot {
+            generation: self.generation,
+            hash: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            services,
+            routes,
+            trusted_proxies: model.trusted_proxies.clone(),
+            address_limit: self.address_limit(model.address_failures),
+            logged_claims: model.log.claims.clone(),
+            logged_arguments: model.log.arguments.clone(),
+        })
+    }
+
+    /// A changed proxy or authority concerns every provider that fetches.
+    fn take_over_egress(&mut self, egress: &EgressModel) -> Result<(), EgressError> {
+        if *egress != self.egress {
+            self.surroundings.fetch = Arc::new(client(egress)?);
+            self.egress = egress.clone();
+            self.providers.clear();
+            self.services.clear();
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, entry: &Entry) -> Arc<Service> {
+        if let (None, Some(service)) = (entry.closed, self.services.get(&entry.good.hash)) {
+            return Arc::clone(service);
+        }
+        let model = &entry.good.model;
+        let state = match entry.closed {
+            Some(reason) => State::Closed(reason),
+            None => match self.pipeline(model) {
+                Ok(pipeline) => State::Open(Box::new(pipeline)),
+                Err(denial) => {
+                    tracing::error!(
+                        service = model.name,
+                        reason = denial.reason.as_str(),
+                        detail = denial.internal.as_deref(),
+                        "service closed"
+                    );
+                    State::Closed(denial.reason)
+                }
+            },
+        };
+        let path = model.resource.path().to_owned();
+        Arc::new(Service { name: model.name.as_str().into(), host: model.host.clone(), path, state })
+    }
+
+    fn pipeline(&mut self, model: &Model) -> Result<Pipeline, Denial> {
+        let mut accepted = Vec::new();
+        for definition in &model.providers {
+            accepted.push(Accepted {
+                provider: self.provider(definition)?,
+                leeway: definition.leeway,
+                audience: definition.audience_check(),
+            });
+        }
+        let issuers = model
+            .providers
+            .iter()
+            .filter(|provider| provider.issues_to_clients())
+            .filter_map(|provider| provider.issuer());
+        let issuers: Vec<String> = issuers.map(str::to_owned).collect();
+        let metadata =
+            ResourceMetadata::new(&model.resource, &issuers, &model.default_scopes).named(&model.name).to_bytes();
+        Ok(Pipeline {
+            stages: stages::build(&stages::Settings { origins: model.origins.clone() }),
+            authentication: Authentication {
+                providers: accepted,
+                audiences: model.audiences.clone(),
+                clients: model.clients.clone(),
+                required_claims: model.required_claims.clone(),
+                cache: Arc::clone(&self.cache),
+                clock: Arc::clone(&self.surroundings.clock),
+            },
+            body_limit: model.body_limit,
+            revisions: model.revisions.clone(),
+            access: Arc::clone(&model.access),
+            limits: self.limits(model)?,
+            upstream: self.upstream(&model.upstream)?,
+            denials: model.denials,
+            uri_form: model.uri_form,
+            metadata_url: model.resource.metadata_url(),
+            metadata,
+            default_scopes: model.default_scopes.clone(),
+            rule_places: model.rule_places.clone(),
+        })
+    }
+
+    /// The running provider of this definition, or a new one: its keys and what was verified with them outlive a reload.
+    fn provider(&mut self, definition: &Arc<Definition>) -> Result<Arc<dyn Provider>, Denial> {
+        if let Some((running, provider)) = self.providers.get(&definition.name)
+            && running == definition
+        {
+            return Ok(Arc::clone(provider));
+        }
+        let provider = definition.start(&self.surroundings)?;
+        self.providers.insert(definition.name.clone(), (Arc::clone(definition), Arc::clone(&provider)));
+        Ok(provider)
+    }
+
+    /// A limit with the same keys and selector as before keeps its fill.
+    fn limits(&mut self, model: &Model) -> Result<Limits, Denial> {
+        let before = self.limits.remove(&model.name).unwrap_or_default();
+        let mut after = Vec::with_capacity(model.limits.len());
+        let mut limits = Vec::with_capacity(model.limits.len());
+        for spec in &model.limits {
+            let same = before.iter().find(|(old, _)| {
+                old.per == spec.per
+                    && old.selector == spec.selector
+                    && std::mem::discriminant(&old.kind) == std::mem::discriminant(&spec.kind)
+            });
+            let state = same.map_or_else(Arc::default, |(_, state)| Arc::clone(state));
+            let limit = Limit::new(spec.kind, spec.per.clone(), spec.selector.clone(), Arc::clone(&state));
+            limits.push(limit.map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))?);
+            after.push((spec.clone(), state));
+        }
+        self.limits.insert(model.name.clone(), after);
+        Ok(Limits::new(limits))
+    }
+
+    fn upstream(&mut self, model: &UpstreamModel) -> Result<Upstream, Denial> {
+        let host = (model.url.host().to_owned(), model.url.port());
+        let runtime = &self.surroundings.runtime;
+        let addresses = self.names.entry(host).or_insert_with_key(|(host, port)| names::follow(host, *port, runtime));
+        let transport = if model.url.is_https() {
+            Transport::Tls {
+                server_name: model.server_name.clone(),
+                ca: model.ca.as_ref().map(|ca| ca.iter().map(|der| der.0.clone()).collect()),
+                identity: model
+                    .identity
+                    .as_ref()
+                    .map(|(chain, key)| (chain.iter().map(|der| der.0.clone()).collect(), key.0.clone())),
+            }
+        } else {
+            Transport::Plain
+        };
+        let credential = model.credential.as_ref().map(|credential| {
+            let value = [credential.prefix.as_bytes(), credential.secret.secret.expose()].concat();
+            let mut value = HeaderValue::from_bytes(&value)
+                .map_err(|error| Denial::new(Reason::ProviderRemoved).because(error.to_string()))?;
+            value.set_sensitive(true);
+            Ok::<_, Denial>(Credential { header: credential.header.clone(), value })
+        });
+        Ok(Upstream {
+            addresses: Arc::clone(addresses),
+            authority: model.url.authority().to_owned(),
+            target: model.url.target(),
+            transport,
+            timeouts: Timeouts { connect: model.connect, read: model.read, tools: model.tools.clone() },
+            response_limit: model.response_limit,
+            list_limit: model.list_limit,
+            credential: credential.transpose()?,
+            identity_headers: model.identity_headers.clone(),
+            reserved_headers: model.identity_headers.reserved().collect(),
+            prepared: crate::engine::service::Prepared::default(),
+        })
+    }
+
+    fn address_limit(&mut self, (count, period): (u32, std::time::Duration)) -> Arc<AddressLimit> {
+        let limit = match self.address_limit.take() {
+            Some(limit) => Arc::new(limit.rescaled(count, period)),
+            None => Arc::new(AddressLimit::new(count, period)),
+        };
+        self.address_limit = Some(Arc::clone(&limit));
+        limit
+    }
+
+    /// Drops what no service uses any more; background work ends with it.
+    fn forget(&mut self, entries: &[Entry]) {
+        let models = || entries.iter().map(|entry| &entry.good.model);
+        let providers: std::collections::HashSet<&str> =
+            models().flat_map(|model| &model.providers).map(|provider| provider.name.as_str()).collect();
+        self.providers.retain(|name, _| providers.contains(name.as_str()));
+        let hosts: std::collections::HashSet<(&str, u16)> =
+            models().map(|model| (model.upstream.url.host(), model.upstream.url.port())).collect();
+        self.names.retain(|(host, port), _| hosts.contains(&(host.as_str(), *port)));
+        let services: std::collections::HashSet<&str> = models().map(|model| model.name.as_str()).collect();
+        self.limits.retain(|name, _| services.contains(name.as_str()));
+    }
+}
+
+fn client(egress: &EgressModel) -> Result<Egress, EgressError> {
+    Egress::new(&EgressSettings {
+        ca: egress.ca.iter().map(|der| der.0.clone()).collect(),
+        proxy: egress.proxy.clone(),
+        allowed_hosts: egress.allowed_hosts.clone(),
+    })
+}
+
+/// A client may write the scheme's default port into `Host`.
+fn spellings(host: &str, installation: &Installation) -> Vec<String> {
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if has_port {
+        return vec![host.to_owned()];
+    }
+    let plain = installation.public_url.as_ref().is_some_and(|url| url.url().scheme() == "http");
+    vec![host.to_owned(), format!("{host}:{}", if plain { 80 } else { 443 })]
+}
