@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::http::v2::server::H2Options;
-use pingora::proxy::http_proxy;
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
@@ -22,6 +23,7 @@ use tokio::runtime::Runtime;
 
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::snapshot::Snapshot;
+use crate::gateway::app::App;
 use crate::gateway::edge::{Edge, Settings};
 use crate::gateway::{EdgeLog, Gateway};
 use crate::policy::model::{Installation, Listener};
@@ -111,25 +113,24 @@ fn configuration() -> ServerConf {
     }
 }
 
-type Guarded = Edge<pingora::proxy::HttpProxy<Gateway>>;
+type Guarded = Edge<App>;
 
 fn service(
     listener: &Listener,
     gateway: &Gateway,
-    conf: &Arc<ServerConf>,
+    conf: &ServerConf,
     current: &Arc<ArcSwap<Snapshot>>,
     certificates: &mut Vec<Arc<Certificate>>,
 ) -> Result<Service<Guarded>, StartError> {
-    let mut proxy = http_proxy(conf, gateway.clone());
     let mut options = HttpServerOptions::default();
     options.h2c = listener.h2c;
     options.keepalive_request_limit = Some(KEEPALIVE_REQUESTS);
     options.h2_idle_timeout = Some(IDLE);
-    proxy.server_options = Some(options);
     let mut h2 = H2Options::new();
     h2.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST);
-    proxy.h2_options = Some(h2);
-    let edge = Edge::new(proxy, Settings::default(), Arc::new(EdgeLog::new(Arc::clone(current))));
+    let connector = Connector::new(Some(ConnectorOptions::from_server_conf(conf)));
+    let app = App::new(gateway.clone(), connector, options, h2);
+    let edge = Edge::new(app, Settings::default(), Arc::new(EdgeLog::new(Arc::clone(current))));
     let mut service = Service::new("gateway".to_owned(), edge);
     let address = listener.address.to_string();
     match &listener.tls {

@@ -25,12 +25,25 @@ pub struct Authentication {
     pub audiences: Vec<String>,
     /// Clients accepted, by `client_id` or `azp`; `None` accepts any.
     pub clients: Option<Vec<String>>,
+    /// Whether callers without a token are let in, to what rules for everyone allow. A token that is not good is refused
+    /// all the same.
+    pub admission: Admission,
     /// Claims that a token must carry.
     pub required_claims: Vec<RequiredClaim>,
     /// Verified facts, shared by all services.
     pub cache: Arc<TokenCache>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Who is let in to be judged by rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// Callers with a token.
+    #[default]
+    Identified,
+    /// Callers without a token too.
+    Everyone,
 }
 
 /// A provider as one service accepts it.
@@ -63,6 +76,18 @@ pub struct RequiredClaim {
 }
 
 impl Authentication {
+    /// Who asks: by the token, or nobody in particular where callers without one are let in.
+    ///
+    /// # Errors
+    /// As [`authenticate`](Self::authenticate), and 401 without a token where one is needed.
+    pub async fn identify(&self, token: Option<&str>) -> Result<Arc<Identity>, Denial> {
+        match (token, self.admission) {
+            (Some(token), _) => self.authenticate(token).await,
+            (None, Admission::Everyone) => Ok(Arc::new(Identity::anonymous())),
+            (None, Admission::Identified) => Err(Denial::new(Reason::TokenMissing)),
+        }
+    }
+
     /// Verifies `token` and judges it for this service.
     ///
     /// # Errors

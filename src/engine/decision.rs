@@ -229,6 +229,10 @@ reasons! {
     UpstreamRefused = "upstream-refused", 502, 502, "upstream refused the gateway";
     /// The upstream's answer is not what MCP allows.
     UpstreamInvalid = "upstream-invalid", 502, 502, "invalid upstream answer";
+    /// The server asks the client for something that the policy does not let it have.
+    ServerRequestRefused = "server-request-refused", 403, 403, "the server asked for something that the policy refuses";
+    /// The task is foreign, unknown or forgotten.
+    TaskUnknown = "task-unknown", 400, -32602, "task not found";
     /// The upstream's answer or list is above the cap.
     ResponseTooLarge = "response-too-large", 502, 502, "upstream answer too large";
     /// The system's random source failed.

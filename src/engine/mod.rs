@@ -14,4 +14,5 @@ pub mod service;
 pub mod session;
 pub mod snapshot;
 pub mod stage;
+pub mod tasks;
 pub mod token_cache;

@@ -14,6 +14,7 @@ use super::decision::{Denial, Reason};
 use super::limits::Limits;
 use super::stage::Stage;
 use crate::mcp::era::Revisions;
+use crate::mcp::server::Wish;
 
 /// One MCP server with its policy.
 #[derive(Debug)]
@@ -72,6 +73,8 @@ pub struct Pipeline {
     pub denials: DenialForm,
     /// How resource URIs are judged.
     pub uri_form: UriForm,
+    /// What the server may ask the client for.
+    pub server_requests: ServerRequests,
     /// `resource_metadata` of challenges (RFC 9728 section 5.1).
     pub metadata_url: String,
     /// The RFC 9728 document.
@@ -100,6 +103,54 @@ pub enum UriForm {
     Strict,
     /// Any spelling; rules name whole URIs only.
     Opaque,
+}
+
+/// What a server may ask the client for, in either era.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerRequests {
+    /// Text from the client's model.
+    pub sampling: bool,
+    /// The client's file roots.
+    pub roots: bool,
+    /// Forms for a person to fill in.
+    pub forms: bool,
+    /// URLs for a person to visit.
+    pub visits: Visits,
+}
+
+/// Where a server may send a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Visits {
+    /// To any https URL.
+    Anywhere,
+    /// To https URLs on these hosts.
+    Hosts(Vec<String>),
+}
+
+impl ServerRequests {
+    /// Whether the server may ask for `wish`.
+    #[must_use]
+    pub fn allow(&self, wish: &Wish<'_>) -> bool {
+        match wish {
+            Wish::Sampling => self.sampling,
+            Wish::Roots => self.roots,
+            Wish::Form => self.forms,
+            Wish::Visit(url) => url.as_ref().is_some_and(|url| self.visits.allow(url)),
+            Wish::Other => true,
+        }
+    }
+}
+
+impl Visits {
+    fn allow(&self, url: &str) -> bool {
+        let Ok(url) = url::Url::parse(url) else { return false };
+        let plain = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+        plain
+            && match self {
+                Self::Anywhere => true,
+                Self::Hosts(hosts) => url.host_str().is_some_and(|host| hosts.iter().any(|listed| listed == host)),
+            }
+    }
 }
 
 /// Where a service runs, and how it is reached.

@@ -12,11 +12,24 @@ use super::decision::{Denial, Reason};
 use crate::oauth::identity::Identity;
 
 /// The form of a sealed id; ids of another form are unknown.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// How long an id is good: a client starts anew on 404.
+const LIFETIME: i64 = 24 * 3600;
+/// Bytes of a protocol revision's name.
+const LONGEST_REVISION: usize = 32;
 /// Bytes of a sealed id that are looked at: the longest upstream id with its seal, in base64url.
 const LONGEST: usize = 1024;
 /// Bytes of an upstream's own id that are accepted.
 const LONGEST_UPSTREAM: usize = 512;
+
+/// A session as its id tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The upstream's own id.
+    pub upstream_id: Vec<u8>,
+    /// The revision that the client asked for in `initialize`: legacy, since modern clients have no sessions.
+    pub revision: String,
+}
 
 /// Seals and opens session ids with one key.
 pub struct Sealer {
@@ -46,11 +59,18 @@ impl Sealer {
     /// # Errors
     /// When the id is not visible ASCII of a sane length (MCP 2025-11-25 transports, "Session Management"): a hostile
     /// upstream could otherwise write headers.
-    pub fn seal(&self, id: &[u8], service: &str, identity: &Identity) -> Result<String, Denial> {
+    pub fn seal(&self, session: &Session, service: &str, identity: &Identity, now: i64) -> Result<String, Denial> {
+        let (id, revision) = (&session.upstream_id, session.revision.as_bytes());
+        let Some(length) = u8::try_from(revision.len()).ok().filter(|_| revision.len() <= LONGEST_REVISION) else {
+            return Err(Denial::new(Reason::VersionUnsupported));
+        };
         if id.is_empty() || id.len() > LONGEST_UPSTREAM || !id.iter().all(u8::is_ascii_graphic) {
             return Err(Denial::new(Reason::UpstreamInvalid).because("session id of the upstream is malformed"));
         }
-        let mut sealed = id.to_vec();
+        let mut sealed = now.to_be_bytes().to_vec();
+        sealed.push(length);
+        sealed.extend_from_slice(revision);
+        sealed.extend_from_slice(id);
         let nonce = self
             .key
             .seal_in_place_append_tag(Aad::from(owner(service, identity)), &mut sealed)
@@ -66,11 +86,11 @@ impl Sealer {
     ///
     /// # Errors
     /// [`Reason::SessionUnknown`]: a foreign id gets the same answer as one that never was.
-    pub fn open(&self, id: &[u8], service: &str, identity: &Identity) -> Result<Vec<u8>, Denial> {
-        self.try_open(id, service, identity).ok_or_else(|| Denial::new(Reason::SessionUnknown))
+    pub fn open(&self, id: &[u8], service: &str, identity: &Identity, now: i64) -> Result<Session, Denial> {
+        self.try_open(id, service, identity, now).ok_or_else(|| Denial::new(Reason::SessionUnknown))
     }
 
-    fn try_open(&self, id: &[u8], service: &str, identity: &Identity) -> Option<Vec<u8>> {
+    fn try_open(&self, id: &[u8], service: &str, identity: &Identity, now: i64) -> Option<Session> {
         if id.len() > LONGEST {
             return None;
         }
@@ -82,8 +102,13 @@ impl Sealer {
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut opened = sealed.to_vec();
-        let id = self.key.open_in_place(nonce, Aad::from(owner(service, identity)), &mut opened).ok()?;
-        Some(id.to_vec())
+        let opened = &*self.key.open_in_place(nonce, Aad::from(owner(service, identity)), &mut opened).ok()?;
+        let (sealed_at, rest) = opened.split_first_chunk()?;
+        let age = now.checked_sub(i64::from_be_bytes(*sealed_at))?;
+        let (length, rest) = rest.split_first()?;
+        let (revision, id) = rest.split_at_checked(usize::from(*length))?;
+        let revision = std::str::from_utf8(revision).ok()?.to_owned();
+        (age <= LIFETIME).then(|| Session { upstream_id: id.to_vec(), revision })
     }
 }
 
@@ -118,40 +143,50 @@ mod tests {
         }
     }
 
+    fn session(id: &[u8]) -> Session {
+        Session { upstream_id: id.to_vec(), revision: "2025-11-25".into() }
+    }
+
     #[test]
-    fn m01_an_id_opens_for_its_owner_only() {
+    fn m01_an_id_opens_for_its_owner_only_and_not_for_ever() {
         let sealer = Sealer::random().unwrap();
         let alice = identity("alice", Some("cli"));
-        let id = sealer.seal(b"upstream-1", "github", &alice).unwrap();
-        assert_eq!(sealer.open(id.as_bytes(), "github", &alice).unwrap(), b"upstream-1");
-        for (service, other) in [
-            ("github", identity("bob", Some("cli"))),
-            ("github", identity("alice", None)),
-            ("github", identity("alice", Some("other"))),
-            ("jira", identity("alice", Some("cli"))),
-        ] {
-            assert_eq!(sealer.open(id.as_bytes(), service, &other).unwrap_err().reason, Reason::SessionUnknown);
-        }
+        let id = sealer.seal(&session(b"upstream-1"), "github", &alice, 100).unwrap();
+        assert_eq!(sealer.open(id.as_bytes(), "github", &alice, 100).unwrap(), session(b"upstream-1"));
+        assert!(sealer.open(id.as_bytes(), "github", &alice, 100 + LIFETIME).is_ok());
+        let unknown = |service, identity: Identity, now| {
+            let opened = sealer.open(id.as_bytes(), service, &identity, now);
+            assert_eq!(opened.unwrap_err().reason, Reason::SessionUnknown);
+        };
+        unknown("github", identity("alice", Some("cli")), 101 + LIFETIME);
+        unknown("github", identity("bob", Some("cli")), 100);
+        unknown("github", identity("alice", None), 100);
+        unknown("github", identity("alice", Some("other")), 100);
+        unknown("github", Identity::anonymous(), 100);
+        unknown("jira", identity("alice", Some("cli")), 100);
     }
 
     #[test]
     fn m02_made_up_and_changed_ids_are_unknown() {
         let sealer = Sealer::random().unwrap();
         let alice = identity("alice", None);
-        let id = sealer.seal(b"upstream-1", "github", &alice).unwrap();
-        let changed = format!("{}A", id.get(..id.len() - 1).unwrap());
-        let other_key = Sealer::random().unwrap().seal(b"upstream-1", "github", &alice).unwrap();
-        for bad in ["", "x", &changed, &other_key, &"A".repeat(5000), "upstream-1"] {
-            assert!(sealer.open(bad.as_bytes(), "github", &alice).is_err() || bad == id, "{bad}");
+        let id = sealer.seal(&session(b"upstream-1"), "github", &alice, 0).unwrap();
+        let flipped: String = id.chars().rev().collect();
+        let other_key = Sealer::random().unwrap().seal(&session(b"upstream-1"), "github", &alice, 0).unwrap();
+        for bad in
+            ["", "x", &flipped, &other_key, &"A".repeat(5000), "upstream-1", &format!("{id}A"), &format!("{id}=")]
+        {
+            assert!(sealer.open(bad.as_bytes(), "github", &alice, 0).is_err(), "{bad}");
         }
-        assert!(sealer.open(id.as_bytes(), "github", &alice).is_ok());
+        assert!(sealer.open(id.as_bytes(), "github", &alice, 0).is_ok());
     }
 
     #[test]
-    fn an_upstream_id_with_control_bytes_is_refused() {
+    fn m02_an_upstream_id_with_control_bytes_is_refused() {
         let sealer = Sealer::random().unwrap();
         for bad in [&b"a\r\nx: y"[..], b"", b"a b", &[b'a'; 513], "\u{e9}".as_bytes()] {
-            assert_eq!(sealer.seal(bad, "s", &identity("a", None)).unwrap_err().reason, Reason::UpstreamInvalid);
+            let sealed = sealer.seal(&session(bad), "s", &identity("a", None), 0);
+            assert_eq!(sealed.unwrap_err().reason, Reason::UpstreamInvalid);
         }
     }
 }

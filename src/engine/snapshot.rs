@@ -28,3 +28,12 @@ pub struct Snapshot {
     /// Arguments that the audit record may name.
     pub logged_arguments: Vec<String>,
 }
+
+impl Snapshot {
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        let place = self.services.binary_search_by(|service| (*service.name).cmp(name)).ok()?;
+        self.services.get(place)
+    }
+}

@@ -1,27 +1,31 @@
 //! The straight path of a request, from its head to the permit. The order of the calls is the order of the checks.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use pingora::proxy::Session;
+use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 
-use super::exchange::{Asked, Exchange, Outcome, Target};
-use super::relay::Relay;
-use super::{Gateway, MOST_IN_FLIGHT, body, front, local};
+use super::exchange::{Asked, Exchange, Expects, Outcome, Target, Token};
+use super::relay::Plan;
+use super::{Gateway, MOST_IN_FLIGHT, body, front, local, parameters};
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::Ticket;
 use crate::engine::routes::Route;
 use crate::engine::service::{Pipeline, Service, UriForm};
+use crate::engine::session::Session;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::stage::{Head, Step};
-use crate::mcp::era::{Era, Mirrored, classify};
-use crate::mcp::message::{Kind, Message, MessageError};
-use crate::mcp::operation::{ItemKind, Operation};
+use crate::mcp::era::{self, Era, Mirrored, classify};
+use crate::mcp::message::{Incoming, Kind, Message, MessageError};
+use crate::mcp::operation::Operation;
 use crate::mcp::uri;
 use crate::oauth::bearer;
+use crate::oauth::identity::Identity;
 
 /// Bytes of a bearer token that are looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -34,9 +38,13 @@ pub enum Admitted {
     Answer(local::Answer),
 }
 
+/// What GET and DELETE of a session ask for: like other matters of a session they need no rule, but one that allows
+/// anything at all.
+pub const SESSION: Operation<'static> = Operation::Lifecycle { method: Cow::Borrowed("session") };
+
 impl Gateway {
     /// Judges one request. Whatever is not `Forward` never reaches the upstream.
-    pub async fn admit(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Admitted, Denial> {
+    pub async fn admit(&self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Admitted, Denial> {
         let snapshot = Arc::clone(&exchange.snapshot);
         let front = front::check(session.req_header())?;
         exchange.trace = trace(&session.req_header().headers);
@@ -61,66 +69,165 @@ impl Gateway {
         if let Some(status) = enter_stages(pipeline, session, exchange)? {
             return Ok(Admitted::Answer(local::Answer::empty(status)));
         }
-        let identity = {
-            let tokens = session.req_header().headers.get_all(AUTHORIZATION);
-            let token = bearer::extract(tokens.iter().map(http::HeaderValue::as_bytes), LONGEST_TOKEN)?;
-            pipeline.authentication.authenticate(token).await?
-        };
-        exchange.identity = Some(Arc::clone(&identity));
-        exchange.session = self.open_session(session, &service, exchange)?;
-        exchange.body = body::read(session, pipeline.body_limit).await?;
-        let bytes = exchange.body.clone();
-        let message = Message::parse(&bytes).map_err(|error| refused(error, exchange))?;
-        exchange.asked = asked(&message);
-        let era = classify(&message, &mirrored(&session.req_header().headers), &pipeline.revisions)
-            .map_err(|error| refused(error, exchange))?;
-        check_uris(pipeline, &message.operation)?;
-        let decided = pipeline.access.decide(&identity, &message.operation, era, &mut exchange.undecided);
-        let permit = decided.inspect_err(|denial| exchange.rule = denial.rule)?;
-        exchange.rule = permit.rule();
-        exchange.ticket = Some(self.take_limits(pipeline, exchange, &message.operation)?);
-        exchange.relay = Relay::plan(&message, era);
+        exchange.token = token(&session.req_header().headers)?;
+        let token = exchange.token.as_ref().map(|token| &*token.0);
+        exchange.identity = Some(pipeline.authentication.identify(token).await?);
+        if session.req_header().method == Method::POST {
+            exchange.body = body::read(session, pipeline.body_limit).await?;
+            self.admit_messages(session.req_header(), exchange, &service, pipeline)?;
+        } else {
+            self.admit_session(session.req_header(), exchange, &service, pipeline)?;
+        }
         exchange.outcome = Outcome::Permit;
         Ok(Admitted::Forward)
     }
 
-    fn open_session(
+    /// A POST: every message of it is judged, and one that is refused refuses all.
+    fn admit_messages(
         &self,
-        session: &Session,
+        head: &RequestHeader,
+        exchange: &mut Exchange,
         service: &Service,
-        exchange: &Exchange,
-    ) -> Result<Option<Vec<u8>>, Denial> {
-        let (Some(id), Some(identity)) = (session.req_header().headers.get("mcp-session-id"), &exchange.identity)
-        else {
-            return Ok(None);
-        };
-        self.sealer.open(id.as_bytes(), &service.name, identity).map(Some)
+        pipeline: &Pipeline,
+    ) -> Result<(), Denial> {
+        let identity = exchange.identity.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
+        let bytes = exchange.body.clone();
+        let incoming = Incoming::parse(&bytes).map_err(|error| refused(error, exchange))?;
+        let messages = incoming.messages();
+        let batch = matches!(incoming, Incoming::Batch(_));
+        for message in messages.iter().rev() {
+            exchange.asked = asked(message);
+            exchange.era = classify(message, &mirrored(&head.headers), &pipeline.revisions)
+                .map_err(|error| refused(error, exchange))?;
+            if batch && exchange.era == Era::Modern {
+                return Err(Denial::new(Reason::BatchRefused));
+            }
+        }
+        exchange.plan = Plan::of(messages, batch);
+        if exchange.era == Era::Legacy && exchange.plan.revision.is_none() {
+            exchange.session = self.open_session(head, service, &identity)?;
+        }
+        if batch && !may_batch(exchange.session.as_ref(), &head.headers) {
+            return Err(Denial::new(Reason::BatchRefused));
+        }
+        for message in messages {
+            exchange.asked = asked(message);
+            self.check(message, &head.headers, exchange, service, pipeline)?;
+            let decided = pipeline.access.decide(&identity, &message.operation, exchange.era, &mut exchange.undecided);
+            exchange.rule = decided.inspect_err(|denial| exchange.rule = denial.rule)?.rule().or(exchange.rule);
+        }
+        let operations = messages.iter().map(|message| &message.operation);
+        exchange.tickets = self.take_limits(pipeline, exchange, operations)?;
+        if let (true, Some(first)) = (batch, messages.first()) {
+            exchange.asked = asked(first);
+        }
+        let awaits = messages.iter().any(|message| matches!(message.kind, Kind::Request { .. }));
+        exchange.asked.expects = if awaits { Expects::Answer } else { Expects::Nothing };
+        Ok(())
     }
 
-    fn take_limits(
+    /// What must hold of a message besides the rules.
+    fn check(
+        &self,
+        message: &Message<'_>,
+        headers: &HeaderMap,
+        exchange: &Exchange,
+        service: &Service,
+        pipeline: &Pipeline,
+    ) -> Result<(), Denial> {
+        if message.kind == Kind::Response && exchange.session.is_none() {
+            return Err(Denial::new(Reason::InvalidRequest).saying("a response belongs to a session"));
+        }
+        let Some(identity) = &exchange.identity else { return Err(Denial::new(Reason::Internal)) };
+        if !message.tasks.iter().all(|task| self.tasks.owns(&service.name, task, identity)) {
+            return Err(Denial::new(Reason::TaskUnknown));
+        }
+        if exchange.era == Era::Modern {
+            parameters::check(&message.operation, headers, &pipeline.access)?;
+        }
+        check_uris(pipeline, &message.operation)
+    }
+
+    /// GET opens a stream of the caller's own session, DELETE ends it.
+    fn admit_session(
+        &self,
+        head: &RequestHeader,
+        exchange: &mut Exchange,
+        service: &Service,
+        pipeline: &Pipeline,
+    ) -> Result<(), Denial> {
+        exchange.asked.method = Some(head.method.as_str().to_owned());
+        let version = head.headers.get("mcp-protocol-version").map(http::HeaderValue::as_bytes);
+        era::check_session_version(version, &pipeline.revisions).map_err(|error| refused(error, exchange))?;
+        let identity = exchange.identity.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
+        pipeline.access.decide(&identity, &SESSION, Era::Legacy, &mut exchange.undecided)?;
+        exchange.session = self.open_session(head, service, &identity)?;
+        if exchange.session.is_none() {
+            // A stream without a session would be nobody's: clients take this for "not offered" (MCP transports).
+            return Err(Denial::new(Reason::MethodRefused));
+        }
+        if head.method == Method::GET {
+            exchange.asked.expects = Expects::Answer;
+            exchange.plan.waits = true;
+        }
+        Ok(())
+    }
+
+    fn open_session(
+        &self,
+        head: &RequestHeader,
+        service: &Service,
+        identity: &Identity,
+    ) -> Result<Option<Session>, Denial> {
+        let Some(id) = head.headers.get("mcp-session-id") else { return Ok(None) };
+        self.sealer.open(id.as_bytes(), &service.name, identity, self.clock.unix()).map(Some)
+    }
+
+    /// Every message counts; the places of all are taken or none.
+    fn take_limits<'m>(
         &self,
         pipeline: &Pipeline,
         exchange: &Exchange,
-        operation: &Operation<'_>,
-    ) -> Result<Ticket, Denial> {
+        operations: impl Iterator<Item = &'m Operation<'m>>,
+    ) -> Result<Vec<Ticket>, Denial> {
         let (Some(identity), Some(address)) = (&exchange.identity, exchange.address) else {
             return Err(Denial::new(Reason::Internal));
         };
-        pipeline.limits.take(identity, address, operation, self.clock.monotonic())
+        let now = self.clock.monotonic();
+        let mut tickets: Vec<Ticket> = Vec::new();
+        for operation in operations {
+            match pipeline.limits.take(identity, address, operation, now) {
+                Ok(ticket) => tickets.push(ticket),
+                Err(denial) => {
+                    tickets.into_iter().for_each(Ticket::give_back);
+                    return Err(denial);
+                }
+            }
+        }
+        Ok(tickets)
     }
+}
 
-    /// Seals the session id of an upstream's answer for the caller.
-    pub fn seal_session(&self, id: &[u8], exchange: &Exchange) -> Result<String, Denial> {
-        let (Some(service), Some(identity)) = (&exchange.service, &exchange.identity) else {
-            return Err(Denial::new(Reason::Internal));
-        };
-        self.sealer.seal(id, &service.name, identity)
+/// The token that was presented, if any credential was.
+fn token(headers: &HeaderMap) -> Result<Option<Token>, Denial> {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Ok(None);
     }
+    let values = headers.get_all(AUTHORIZATION);
+    let token = bearer::extract(values.iter().map(http::HeaderValue::as_bytes), LONGEST_TOKEN)?;
+    Ok(Some(Token(token.into())))
+}
+
+/// Batches belong to sessions of 2025-03-26, which had no version header.
+fn may_batch(session: Option<&Session>, headers: &HeaderMap) -> bool {
+    let header = headers.get("mcp-protocol-version").map(http::HeaderValue::as_bytes);
+    session.is_some_and(|session| session.revision == era::WITH_BATCHES)
+        && header.is_none_or(|header| header == era::WITH_BATCHES.as_bytes())
 }
 
 fn enter_stages(
     pipeline: &Pipeline,
-    session: &Session,
+    session: &ServerSession,
     exchange: &mut Exchange,
 ) -> Result<Option<http::StatusCode>, Denial> {
     let request = session.req_header();
@@ -181,7 +288,13 @@ fn asked(message: &Message<'_>) -> Asked {
             (None, Target::Other)
         }
     };
-    Asked { id, method: message.method.as_deref().map(str::to_owned), target: target.map(str::to_owned), kind }
+    Asked {
+        id,
+        method: message.method.as_deref().map(str::to_owned),
+        expects: Expects::default(),
+        target: target.map(str::to_owned),
+        kind,
+    }
 }
 
 /// A message that breaks a rule of MCP becomes a denial; its id is kept when it could be read, so that the refusal names it.
@@ -218,11 +331,3 @@ fn check_uris(pipeline: &Pipeline, operation: &Operation<'_>) -> Result<(), Deni
         _ => Ok(()),
     }
 }
-
-/// Which list a message asks for.
-pub fn list_of(operation: &Operation<'_>) -> Option<ItemKind> {
-    if let Operation::List(kind) = operation { Some(*kind) } else { None }
-}
-
-/// The era decides how a list's `cacheScope` is written.
-pub type ListPlan = (ItemKind, Era);

@@ -11,7 +11,7 @@ use crate::telemetry::audit::{Record, SCHEMA};
 
 /// The record of `exchange` as one line.
 pub fn line(exchange: &Exchange) -> Vec<u8> {
-    let identity = exchange.identity.as_deref();
+    let identity = exchange.identity.as_deref().filter(|identity| !identity.is_anonymous());
     let (decision, reason, detail) = match &exchange.outcome {
         Outcome::Local => ("local", None, None),
         Outcome::Permit => ("permit", None, None),

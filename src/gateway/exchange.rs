@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::StatusCode;
 
-use super::relay::Relay;
+use super::relay::Plan;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::Ticket;
 use crate::engine::service::{Pipeline, Service};
+use crate::engine::session::Session;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::stage::Added;
+use crate::mcp::era::Era;
 use crate::oauth::identity::Identity;
 
 /// One request, from its head to the end of its answer. It keeps the snapshot that it began with.
@@ -39,27 +40,36 @@ pub struct Exchange {
     pub identity: Option<Arc<Identity>>,
     /// What is asked for, once parsed.
     pub asked: Asked,
+    /// The token that was presented, to look at it again while a stream is open. Never written anywhere.
+    pub token: Option<Token>,
     /// The whole body, once read; what is judged is what is forwarded.
     pub body: Bytes,
-    /// Whether the body has been handed to the upstream.
-    pub body_sent: bool,
-    /// The upstream's session id, once opened.
-    pub session: Option<Vec<u8>>,
-    /// A denial of a phase that cannot write, on its way to the one that can.
-    pub denied: Option<Denial>,
+    /// The caller's session, once opened.
+    pub session: Option<Session>,
+    /// The era of the message.
+    pub era: Era,
     /// What was decided.
     pub outcome: Outcome,
     /// Rules that could not be decided, with the cause.
     pub undecided: Vec<String>,
     /// The index of the rule that decided.
     pub rule: Option<u32>,
-    /// Holds the places in concurrency limits until the answer has ended.
-    pub ticket: Option<Ticket>,
-    /// What happens to the answer's body.
-    pub relay: Relay,
+    /// Hold the places in concurrency limits until the answer has ended.
+    pub tickets: Vec<Ticket>,
+    /// What the answer will need.
+    pub plan: Plan,
     /// The status that the client got.
     pub status: u16,
     in_flight: Arc<AtomicUsize>,
+}
+
+/// A token as it was presented.
+pub struct Token(pub Box<str>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// What the message asks for, as the audit record and refusals need it.
@@ -67,12 +77,24 @@ pub struct Exchange {
 pub struct Asked {
     /// The JSON-RPC id as written, when the message is a request.
     pub id: Option<String>,
-    /// The method.
+    /// The method; of a batch the first one's. `GET` and `DELETE` of a session stand for themselves.
     pub method: Option<String>,
+    /// Whether an answer is awaited.
+    pub expects: Expects,
     /// The tool, prompt or resource.
     pub target: Option<String>,
     /// Whether `target` is a tool.
     pub kind: Target,
+}
+
+/// Whether a request of the client awaits an answer of the server.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Expects {
+    /// It does.
+    Answer,
+    /// A notification or a response: it is only taken note of.
+    #[default]
+    Nothing,
 }
 
 /// What `Asked::target` names.
@@ -112,16 +134,16 @@ impl Exchange {
             added: Vec::new(),
             identity: None,
             asked: Asked::default(),
+            token: None,
             body: Bytes::new(),
-            body_sent: false,
             session: None,
-            denied: None,
+            era: Era::Legacy,
             outcome: Outcome::Local,
             undecided: Vec::new(),
             rule: None,
-            ticket: None,
-            relay: Relay::Untouched,
-            status: StatusCode::OK.as_u16(),
+            tickets: Vec::new(),
+            plan: Plan::default(),
+            status: 0,
             in_flight: Arc::clone(in_flight),
         }
     }

@@ -1,18 +1,22 @@
-//! The Pingora adapter: its hooks call the engine, and nothing else decides.
+//! The Pingora adapter: it reads requests, asks the engine, and carries bytes. It decides nothing.
 //!
-//! `admit` is the straight path of a request, `relay` the way back; `reply` is the one place that writes refusals.
+//! [`app`] is what Pingora runs; `admit` is the straight path of a request, `forward` sends what was permitted, `relay` is
+//! the way back, and `reply` is the one place that writes refusals.
 
 mod admit;
+pub mod app;
 mod audit;
 mod body;
 pub mod edge;
 mod exchange;
+mod forward;
 pub mod front;
-mod hooks;
 mod local;
+mod parameters;
 mod relay;
 mod reply;
 mod upstream;
+mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,16 +28,18 @@ use crate::engine::clock::Clock;
 use crate::engine::decision::Denial;
 use crate::engine::session::Sealer;
 use crate::engine::snapshot::Snapshot;
+use crate::engine::tasks::TaskOwners;
 use crate::telemetry::sink::Sink;
 
 /// Requests in flight above which new ones are shed with 503.
 const MOST_IN_FLIGHT: usize = 20_000;
 
-/// The gateway as Pingora sees it.
+/// What every request of the process shares.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     current: Arc<ArcSwap<Snapshot>>,
     sealer: Arc<Sealer>,
+    tasks: Arc<TaskOwners>,
     sink: Sink,
     clock: Arc<dyn Clock>,
     in_flight: Arc<AtomicUsize>,
@@ -45,7 +51,8 @@ impl Gateway {
     /// # Errors
     /// When the system's random source fails.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, sink: Sink, clock: Arc<dyn Clock>) -> Result<Self, Denial> {
-        Ok(Self { current, sealer: Arc::new(Sealer::random()?), sink, clock, in_flight: Arc::default() })
+        let sealer = Arc::new(Sealer::random()?);
+        Ok(Self { current, sealer, tasks: Arc::default(), sink, clock, in_flight: Arc::default() })
     }
 }
 

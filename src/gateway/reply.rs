@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::exchange::{Exchange, Outcome, Target};
 use super::local::Answer;
@@ -16,12 +16,12 @@ use crate::mcp::error::{error_body, tool_error};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 
 /// Refuses: remembers the denial for the audit record, counts it, and writes it.
-pub async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: Denial) -> pingora::Result<()> {
+pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, denial: Denial) -> pingora::Result<()> {
     let reason = denial.reason;
     tell(exchange, &denial);
     // What is left of a body that was not read must not be taken for the next request; a malformed request ends the
     // connection whatever follows (RFC 9112 section 11.2).
-    if reason == Reason::MalformedRequest || !session.as_mut().is_body_done() {
+    if reason == Reason::MalformedRequest || !session.is_body_done() {
         session.set_keepalive(None);
     }
     let answer = written(&denial, exchange);
@@ -103,8 +103,14 @@ fn challenge<'a>(pipeline: &'a Pipeline, denial: &'a Denial) -> Option<Challenge
     Some(Challenge { metadata_url: &pipeline.metadata_url, scopes, error })
 }
 
+/// The gateway's own id of the request, as a header.
+pub fn id(exchange: &Exchange) -> HeaderValue {
+    // Hex digits are always a header value.
+    HeaderValue::from_str(&exchange.id).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 /// Writes an answer with the headers that every local answer carries.
-pub async fn write(session: &mut Session, exchange: &mut Exchange, answer: Answer) -> pingora::Result<()> {
+pub async fn write(session: &mut ServerSession, exchange: &mut Exchange, answer: Answer) -> pingora::Result<()> {
     exchange.status = answer.status.as_u16();
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + exchange.added.len() + 6))?;
     if !answer.body.is_empty() {
@@ -112,7 +118,7 @@ pub async fn write(session: &mut Session, exchange: &mut Exchange, answer: Answe
     }
     head.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
-    head.insert_header("x-request-id", &exchange.id)?;
+    head.insert_header("x-request-id", id(exchange))?;
     if answer.status != StatusCode::NO_CONTENT {
         head.insert_header(CONTENT_LENGTH, answer.body.len())?;
     }
@@ -120,9 +126,6 @@ pub async fn write(session: &mut Session, exchange: &mut Exchange, answer: Answe
         head.insert_header(name, value)?;
     }
     let body = if session.req_header().method == http::Method::HEAD { Bytes::new() } else { answer.body };
-    session.write_response_header(Box::new(head), body.is_empty()).await?;
-    if !body.is_empty() {
-        session.write_response_body(Some(body), true).await?;
-    }
-    Ok(())
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(body, true).await
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN,
+    PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
@@ -18,22 +19,44 @@ use super::exchange::{Exchange, Target};
 use super::front;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::service::{Transport, Upstream};
+use crate::mcp::era::Era;
 use crate::oauth::identity::Identity;
 
-/// Headers of the client that never go further.
-const WITHHELD: [HeaderName; 8] = [
+/// Headers of the client that never go further: credentials, what names where it came from, what belongs to its
+/// connection (RFC 9110 section 7.6.1), and what the gateway writes itself.
+const WITHHELD: [HeaderName; 27] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,
     ORIGIN,
     REFERER,
     FORWARDED,
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    EXPECT,
+    HOST,
+    CONTENT_LENGTH,
+    ACCEPT_ENCODING,
     HeaderName::from_static("dpop"),
     HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static(LAST_EVENT_ID),
+    HeaderName::from_static(SESSION_ID),
+    HeaderName::from_static("x-request-id"),
 ];
-/// Below the keep-alive of common servers (Node and uvicorn close after 5 s): a POST on a connection that the upstream
-/// has just closed cannot be retried.
-const POOLED: Duration = Duration::from_secs(4);
+const SESSION_ID: &str = "mcp-session-id";
+const LAST_EVENT_ID: &str = "last-event-id";
+/// Bytes of an event id that a client may resume from.
+const LONGEST_EVENT_ID: usize = 1024;
 
 /// What a connection to an upstream needs, prepared once per service.
 struct Prepared {
@@ -42,29 +65,29 @@ struct Prepared {
     identity: Option<Arc<CertKey>>,
 }
 
-/// The peer for one request: the next address, with the service's time limits. No name is resolved here.
-pub fn peer(upstream: &Upstream, exchange: &Exchange) -> Result<HttpPeer, Denial> {
-    let prepared =
-        upstream.prepared.or_make(|| prepare(&upstream.transport)).ok_or_else(|| Denial::new(Reason::Internal))?;
-    let addresses = upstream.addresses.load();
+/// The peers of an upstream, beginning with the one whose turn it is. No name is resolved here.
+pub fn peers(upstream: &Upstream) -> Result<impl Iterator<Item = HttpPeer> + Send, Denial> {
+    let prepared = upstream.prepared.or_make(|| prepare(&upstream.transport));
+    let prepared = prepared.ok_or_else(|| Denial::new(Reason::Internal))?;
+    let addresses = upstream.addresses.load_full();
     let turn = prepared.next.fetch_add(1, Ordering::Relaxed);
-    let address: &SocketAddr = addresses
-        .get(turn.checked_rem(addresses.len()).unwrap_or_default())
-        .ok_or_else(|| Denial::new(Reason::UpstreamUnreachable).because("no address known for the upstream's name"))?;
+    Ok((0..addresses.len()).filter_map(move |offset| {
+        let place = turn.wrapping_add(offset).checked_rem(addresses.len())?;
+        Some(peer(upstream, &prepared, addresses.get(place)?))
+    }))
+}
+
+fn peer(upstream: &Upstream, prepared: &Prepared, address: &SocketAddr) -> HttpPeer {
     let mut peer = match &upstream.transport {
         Transport::Plain => HttpPeer::new(address, false, String::new()),
         Transport::Tls { server_name, .. } => HttpPeer::new(address, true, server_name.clone()),
     };
-    let tool = exchange.asked.target.as_deref().filter(|_| exchange.asked.kind == Target::Tool);
     let options = &mut peer.options;
     options.connection_timeout = Some(upstream.timeouts.connect);
     options.total_connection_timeout = Some(upstream.timeouts.connect);
-    options.read_timeout = Some(upstream.timeouts.read_of(tool));
-    options.write_timeout = Some(Duration::from_secs(30));
-    options.idle_timeout = Some(POOLED);
     options.ca.clone_from(&prepared.ca);
     peer.client_cert_key.clone_from(&prepared.identity);
-    Ok(peer)
+    peer
 }
 
 fn prepare(transport: &Transport) -> Prepared {
@@ -79,37 +102,62 @@ fn prepare(transport: &Transport) -> Prepared {
     }
 }
 
-/// Writes the head of the upstream request. Runs in `upstream_request_filter`: a client can strip anything set earlier by
-/// naming it in `Connection` (RFC 9110 section 7.6.1).
-pub fn head(request: &mut RequestHeader, upstream: &Upstream, exchange: &Exchange) -> Result<(), Denial> {
+/// How long the upstream may be silent before the head of its answer and between two reads of it.
+pub fn silence(upstream: &Upstream, exchange: &Exchange) -> Duration {
+    upstream.timeouts.read_of(exchange.asked.target.as_deref().filter(|_| exchange.asked.kind == Target::Tool))
+}
+
+/// The head of the upstream request. It is written anew, so that nothing a client says about its connection can take
+/// away what the gateway adds (RFC 9110 section 7.6.1).
+pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) -> Result<RequestHeader, Denial> {
     let internal = |error: Box<pingora::Error>| Denial::new(Reason::Internal).because(error.to_string());
-    for name in &WITHHELD {
-        request.remove_header(name);
+    let size = Some(client.headers.len() + 8);
+    let mut head = RequestHeader::build(client.method.clone(), upstream.target.as_bytes(), size).map_err(internal)?;
+    for (name, value) in &client.headers {
+        let forged = front::is_ambiguous(name) || upstream.reserved_headers.contains(name);
+        let mirrored = exchange.era == Era::Legacy && is_mirror(name);
+        if !WITHHELD.contains(name) && !forged && !mirrored {
+            head.append_header(name, value).map_err(internal)?;
+        }
     }
-    for name in
-        ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "last-event-id", "mcp-session-id"]
-    {
-        request.remove_header(name);
+    let mut insert = |name: HeaderName, value: HeaderValue| head.insert_header(name, value).map_err(internal);
+    insert(HOST, written(&upstream.authority)?)?;
+    // Answers are judged as they are, so they need not be coded.
+    insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    match client.method {
+        Method::POST => insert(CONTENT_LENGTH, exchange.body.len().into())?,
+        Method::GET => {
+            insert(ACCEPT, HeaderValue::from_static("text/event-stream"))?;
+            if let Some(id) = client.headers.get(LAST_EVENT_ID) {
+                let whole = id.len() <= LONGEST_EVENT_ID;
+                let id = whole.then(|| id.clone()).ok_or_else(|| Denial::new(Reason::MalformedRequest))?;
+                insert(HeaderName::from_static(LAST_EVENT_ID), id)?;
+            }
+        }
+        _ => {}
     }
-    request.remove_header(&EXPECT);
-    front::strip(request, &upstream.reserved_headers);
-    let target = upstream.target.parse().map_err(|_| Denial::new(Reason::Internal).because("upstream target"))?;
-    request.set_uri(target);
-    request.insert_header(HOST, &upstream.authority).map_err(internal)?;
-    // Answers are judged as they are, so they must not be coded.
-    request.insert_header(ACCEPT_ENCODING, "identity").map_err(internal)?;
     if let Some(session) = &exchange.session {
-        request.insert_header("mcp-session-id", session.as_slice()).map_err(internal)?;
+        let id = HeaderValue::from_bytes(&session.upstream_id).or(Err(Denial::new(Reason::Internal)))?;
+        insert(HeaderName::from_static(SESSION_ID), id)?;
     }
-    if let Some(identity) = &exchange.identity {
+    if let Some(identity) = exchange.identity.as_ref().filter(|identity| !identity.is_anonymous()) {
         for (name, value) in identity_headers(upstream, identity) {
-            request.insert_header(name, value).map_err(internal)?;
+            insert(name, value)?;
         }
     }
     if let Some(credential) = &upstream.credential {
-        request.insert_header(&credential.header, credential.value.clone()).map_err(internal)?;
+        insert(credential.header.clone(), credential.value.clone())?;
     }
-    Ok(())
+    Ok(head)
+}
+
+/// Headers that mirror a modern body. Legacy traffic has none, so they could only mislead whoever reads them.
+fn is_mirror(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "mcp-method" | "mcp-name") || name.as_str().starts_with("mcp-param-")
+}
+
+fn written(text: &str) -> Result<HeaderValue, Denial> {
+    HeaderValue::from_str(text).map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))
 }
 
 /// Who asks, as headers; an absent fact is an absent header.

@@ -21,7 +21,9 @@ pub enum Era {
 const KNOWN: [&str; 4] = ["2025-03-26", "2025-06-18", "2025-11-25", FIRST_MODERN];
 const FIRST_MODERN: &str = "2026-07-28";
 /// Had no version header: a legacy request without one belongs to it.
-const WITHOUT_HEADER: &str = "2025-03-26";
+const WITHOUT_HEADER: &str = WITH_BATCHES;
+/// The only revision with batches.
+pub const WITH_BATCHES: &str = "2025-03-26";
 /// HTTP+SSE, which the gateway does not speak.
 const HTTP_SSE: &str = "2024-11-05";
 
@@ -58,11 +60,15 @@ impl Revisions {
         &self.0
     }
 
-    fn accepts(&self, version: &str) -> bool {
+    /// Whether this revision is accepted.
+    #[must_use]
+    pub fn accepts(&self, version: &str) -> bool {
         self.0.contains(&version)
     }
 
-    fn accepts_legacy(&self) -> bool {
+    /// Whether a revision with sessions is accepted.
+    #[must_use]
+    pub fn accepts_legacy(&self) -> bool {
         self.0.iter().any(|version| !is_modern(version))
     }
 }
@@ -145,14 +151,14 @@ fn named<'m>(message: &'m Message<'_>) -> Option<&'m str> {
         Operation::CallTool { name, .. } | Operation::GetPrompt { name, .. } => Some(name),
         Operation::ReadResource { uri } => Some(uri),
         Operation::Lifecycle { method } if matches!(method.as_ref(), "tasks/get" | "tasks/update" | "tasks/cancel") => {
-            message.task.as_deref()
+            message.tasks.first().map(AsRef::as_ref)
         }
         _ => None,
     }
 }
 
-/// Decodes the sentinel `=?base64?...?=`, whose parts are exact; anything else stands for itself.
-fn decoded(header: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
+/// Decodes a mirrored header: the sentinel `=?base64?...?=`, whose parts are exact; anything else stands for itself.
+pub fn decoded(header: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     let coded = header.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
     let Some(coded) = coded else {
         return header.iter().all(|byte| matches!(byte, 0x20..=0x7e)).then_some(header.into());
@@ -190,6 +196,20 @@ fn legacy(message: &Message<'_>, header: Option<&[u8]>, revisions: &Revisions) -
         Some(version) if !revisions.accepts(version) => Err(unsupported(version, revisions)),
         None if !revisions.accepts(WITHOUT_HEADER) => Err(unsupported("", revisions)),
         _ => Ok(Era::Legacy),
+    }
+}
+
+/// Checks the version header of a GET or DELETE, which only sessions of legacy revisions have.
+///
+/// # Errors
+/// The header names a revision that is not accepted, or a modern one.
+pub fn check_session_version(header: Option<&[u8]>, revisions: &Revisions) -> Result<(), MessageError> {
+    let version = header.map_or(Some(WITHOUT_HEADER), |header| std::str::from_utf8(header.trim_ascii()).ok());
+    match version {
+        Some(version) if revisions.accepts(version) && !is_modern(version) => Ok(()),
+        // A client of another revision that sends none has negotiated it in its session.
+        Some(WITHOUT_HEADER) if header.is_none() && revisions.accepts_legacy() => Ok(()),
+        version => Err(unsupported(version.unwrap_or_default(), revisions)),
     }
 }
 

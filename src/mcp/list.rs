@@ -1,20 +1,15 @@
 //! Takes items out of a list answer and leaves everything else as it was, byte for byte.
 
-use std::ops::Range;
-
 use serde_json::value::RawValue;
 
+use super::edits::Edits;
 use super::era::Era;
-use super::json::{self, JsonError};
 use super::members::{Members, Text};
 use super::operation::ItemKind;
 
 /// Why an answer cannot be read as a list. What cannot be read is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
-    /// Not strict JSON.
-    #[error(transparent)]
-    Json(#[from] JsonError),
     /// Not one JSON-RPC message.
     #[error("not one JSON-RPC message")]
     Message,
@@ -34,23 +29,34 @@ impl ItemKind {
             Self::Prompt => ("prompts", "name"),
             Self::Resource => ("resources", "uri"),
             Self::ResourceTemplate => ("resourceTemplates", "uriTemplate"),
+            Self::Task => ("tasks", "taskId"),
         }
     }
 }
 
+/// Which of several lists the answer holds, if any: the answers to a batch are told apart by what they are.
+#[must_use]
+pub fn kind_of(text: &str, kinds: &[ItemKind]) -> Option<ItemKind> {
+    let result = Members::of(Members::of(text)?.value("result")?.get())?;
+    let holds = |kind: &&ItemKind| {
+        let (list, _) = kind.members();
+        result.value(list).is_some() || result.look_alike(&[list]).is_some()
+    };
+    kinds.iter().find(holds).copied()
+}
+
 /// The message with only the items that `shows` accepts, in their order; `None` when nothing had to change. A modern
 /// result is also marked as private to the caller (MCP 2026-07-28 caching, `cacheScope`). Errors, notifications and
-/// requests of the server are left alone.
+/// requests of the server are left alone. `text` is strict JSON.
 ///
 /// # Errors
 /// The message cannot be read without doubt.
 pub fn filter(
-    message: &[u8],
+    text: &str,
     kind: ItemKind,
     era: Era,
     shows: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Option<Vec<u8>>, ListError> {
-    let text = json::check(message)?;
     let envelope = Members::of(text).ok_or(ListError::Message)?;
     if envelope.look_alike(&["result", "error", "method"]).is_some() {
         return Err(ListError::Message);
@@ -65,7 +71,7 @@ pub fn filter(
         return Err(ListError::NoList);
     }
     let list = result.value(list_name).ok_or(ListError::NoList)?;
-    let mut edits = Edits { text, edits: Vec::new() };
+    let mut edits = Edits::of(text);
     if let Some(kept) = kept(list, item_name, shows)? {
         edits.replace(list, kept);
     }
@@ -97,53 +103,15 @@ fn kept(list: &RawValue, name: &str, shows: &mut dyn FnMut(&str) -> bool) -> Res
     Ok((kept.len() < items.len()).then(|| format!("[{}]", kept.join(","))))
 }
 
-/// Changes to parts of a text, applied at once.
-struct Edits<'a> {
-    text: &'a str,
-    edits: Vec<(Range<usize>, String)>,
-}
-
-impl Edits<'_> {
-    fn replace(&mut self, part: &RawValue, by: String) {
-        let start = self.offset(part);
-        self.edits.push((start..start + part.get().len(), by));
-    }
-
-    fn insert(&mut self, part: &RawValue, behind: usize, text: String) {
-        let at = self.offset(part) + behind;
-        self.edits.push((at..at, text));
-    }
-
-    /// Where `part`, a slice of the text, begins.
-    fn offset(&self, part: &RawValue) -> usize {
-        part.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr())
-    }
-
-    fn apply(mut self) -> Option<Vec<u8>> {
-        if self.edits.is_empty() {
-            return None;
-        }
-        self.edits.sort_by_key(|(range, _)| range.start);
-        let mut out = Vec::with_capacity(self.text.len() + 32);
-        let mut at = 0;
-        for (range, text) in self.edits {
-            out.extend_from_slice(self.text.get(at..range.start)?.as_bytes());
-            out.extend_from_slice(text.as_bytes());
-            at = range.end;
-        }
-        out.extend_from_slice(self.text.get(at..)?.as_bytes());
-        Some(out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::json;
 
     fn filtered(message: &str, era: Era, shown: &[&str]) -> Result<Option<String>, ListError> {
         let mut shows = |name: &str| shown.contains(&name);
-        filter(message.as_bytes(), ItemKind::Tool, era, &mut shows)
-            .map(|out| out.map(|out| String::from_utf8(out).unwrap()))
+        let text = json::check(message.as_bytes()).or(Err(ListError::Message))?;
+        filter(text, ItemKind::Tool, era, &mut shows).map(|out| out.map(|out| String::from_utf8(out).unwrap()))
     }
 
     #[test]

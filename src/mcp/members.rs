@@ -23,6 +23,16 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
+    /// The values, in order.
+    pub fn values(&self) -> impl Iterator<Item = &'a RawValue> + '_ {
+        self.0.iter().map(|(_, value)| *value)
+    }
+
+    /// The names with their values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// The first member that is none of `names` but could be taken for one: by a parser that ignores case, blanks or
     /// control characters (CVE-2026-27896).
     #[must_use]

@@ -8,6 +8,8 @@ use super::json;
 use super::members::{Members, Text};
 use super::operation::{self, Operation};
 
+/// Messages of a batch at most.
+const LARGEST_BATCH: usize = 50;
 /// Bytes of an id, as written.
 const LONGEST_ID: usize = 512;
 /// What the envelope holds (JSON-RPC 2.0 sections 4 and 5).
@@ -30,8 +32,28 @@ pub struct Message<'a> {
     pub meta: Meta<'a>,
     /// `params.protocolVersion` of `initialize`.
     pub initialize: Option<Cow<'a, str>>,
-    /// `params.taskId` of `tasks/*`.
-    pub task: Option<Cow<'a, str>>,
+    /// The tasks that it names: `params.taskId` of `tasks/*`, `params.notifications.taskIds` of `subscriptions/listen`.
+    pub tasks: Vec<Cow<'a, str>>,
+}
+
+/// What one request body holds.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// One message.
+    One(Box<Message<'a>>),
+    /// A batch of at least one (JSON-RPC 2.0 section 6, MCP 2025-03-26 only).
+    Batch(Vec<Message<'a>>),
+}
+
+impl<'a> Incoming<'a> {
+    /// The messages, in order.
+    #[must_use]
+    pub fn messages(&self) -> &[Message<'a>] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
+        }
+    }
 }
 
 /// The kind of a message.
@@ -106,17 +128,56 @@ fn invalid(public: &'static str) -> MessageError {
     MessageError::new(ErrorKind::InvalidRequest, public)
 }
 
-impl<'a> Message<'a> {
-    /// Reads one message.
+impl<'a> Incoming<'a> {
+    /// Reads a body: one message, or a batch.
     ///
     /// # Errors
     /// What is wrong, with the id when it could be read.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let text =
             json::check(bytes).map_err(|error| MessageError::new(ErrorKind::Parse, format!("parse error: {error}")))?;
-        if text.trim_start().starts_with('[') {
-            return Err(MessageError::new(ErrorKind::Batch, "batches are not accepted"));
+        if !text.trim_start().starts_with('[') {
+            return Message::of(text).map(|message| Self::One(Box::new(message)));
         }
+        let refused = |why: &'static str| MessageError::new(ErrorKind::Batch, why);
+        let elements: Vec<&RawValue> = serde_json::from_str(text).or(Err(refused("not a batch")))?;
+        if elements.is_empty() || elements.len() > LARGEST_BATCH {
+            return Err(refused("a batch holds 1 to 50 messages"));
+        }
+        let messages: Vec<Message<'a>> =
+            elements.into_iter().map(|element| Message::of(element.get())).collect::<Result<_, _>>()?;
+        let responses = messages.iter().filter(|message| message.kind == Kind::Response).count();
+        if responses > 0 && responses < messages.len() {
+            return Err(refused("a batch holds responses only or none"));
+        }
+        for (place, message) in messages.iter().enumerate() {
+            if message.method.as_deref() == Some("initialize") {
+                return Err(refused("`initialize` stands alone").with_id(message.kind));
+            }
+            let again = |earlier: &Message<'_>| earlier.kind == message.kind;
+            let asks = matches!(message.kind, Kind::Request { .. });
+            if asks && messages.iter().take(place).any(again) {
+                return Err(refused("two requests of a batch have one id").with_id(message.kind));
+            }
+        }
+        Ok(Self::Batch(messages))
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Reads one message, and no batch.
+    ///
+    /// # Errors
+    /// What is wrong, with the id when it could be read.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        match Incoming::parse(bytes)? {
+            Incoming::One(message) => Ok(*message),
+            Incoming::Batch(_) => Err(MessageError::new(ErrorKind::Batch, "batches are not accepted")),
+        }
+    }
+
+    /// Reads one message from text that is strict JSON.
+    fn of(text: &'a str) -> Result<Self, MessageError> {
         let envelope = Members::of(text).ok_or(invalid("a message is an object"))?;
         let kind = kind(&envelope)?;
         Self::read(&envelope, kind).map_err(|error| error.with_id(kind))
@@ -131,7 +192,14 @@ impl<'a> Message<'a> {
         }
         if kind == Kind::Response {
             let operation = Operation::Lifecycle { method: Cow::Borrowed("response") };
-            return Ok(Self { kind, method: None, operation, meta: Meta::default(), initialize: None, task: None });
+            return Ok(Self {
+                kind,
+                method: None,
+                operation,
+                meta: Meta::default(),
+                initialize: None,
+                tasks: Vec::new(),
+            });
         }
         let method = envelope.value("method").and_then(Text::of).filter(|method| !method.is_empty());
         let method = method.ok_or(invalid("`method` must be a string"))?;
@@ -143,8 +211,8 @@ impl<'a> Message<'a> {
         let operation = operation::read(&method, &params)?;
         let text = |name: &str| params.value(name).and_then(Text::of);
         let initialize = if method == "initialize" { text("protocolVersion") } else { None };
-        let task = if method.starts_with("tasks/") { text("taskId") } else { None };
-        Ok(Self { kind, operation, meta: meta(&params)?, initialize, task, method: Some(method) })
+        let tasks = operation::tasks(&method, &params)?;
+        Ok(Self { kind, operation, meta: meta(&params)?, initialize, tasks, method: Some(method) })
     }
 }
 
@@ -256,9 +324,28 @@ mod tests {
     }
 
     #[test]
-    fn k06_batches_are_refused() {
-        assert_eq!(error(r#" [{"jsonrpc":"2.0","id":1,"method":"ping"}]"#), ErrorKind::Batch);
-        assert_eq!(error("[]"), ErrorKind::Batch);
+    fn k06_a_batch_is_one_message_after_another() {
+        let ping = |id: usize| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        let batch = |elements: &[String]| format!(" [{}]", elements.join(","));
+        let parsed = |text: &str| Incoming::parse(text.as_bytes()).map(|incoming| incoming.messages().len());
+        let read = |elements: &[String]| parsed(&batch(elements)).map_err(|error| error.kind);
+        assert_eq!(read(&[ping(1)]), Ok(1));
+        assert_eq!(read(&(0..50).map(ping).collect::<Vec<_>>()), Ok(50));
+        assert_eq!(error(&batch(&[ping(1)])), ErrorKind::Batch, "where one message is expected");
+        let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned();
+        assert_eq!(read(&[response.clone(), response.clone()]), Ok(2), "responses may stand together");
+        let initialize = r#"{"jsonrpc":"2.0","id":9,"method":"initialize","params":{}}"#.to_owned();
+        for refused in [
+            vec![],
+            (0..51).map(ping).collect(),
+            vec![ping(1), ping(1)],
+            vec![ping(2), response],
+            vec![ping(1), initialize],
+        ] {
+            assert_eq!(read(&refused), Err(ErrorKind::Batch), "{refused:?}");
+        }
+        assert_eq!(read(&[ping(1), "7".to_owned()]), Err(ErrorKind::InvalidRequest));
+        assert_eq!(read(&[ping(1), "[]".to_owned()]), Err(ErrorKind::InvalidRequest));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum ItemKind {
     Resource,
     /// `resources/templates/list`, named by `uriTemplate`.
     ResourceTemplate,
+    /// `tasks/list`, named by `taskId`: not a matter of rules, but of who made a task.
+    Task,
 }
 
 /// What the gateway reads of `params`, over all methods.
@@ -127,7 +129,7 @@ pub(super) fn read<'a>(method: &Cow<'a, str>, params: &Members<'a>) -> Result<Op
         "resources/read" => Operation::ReadResource { uri: uri()? },
         "resources/subscribe" | "resources/unsubscribe" => Operation::SubscribeResource { uri: uri()? },
         "completion/complete" => complete(params)?,
-        "subscriptions/listen" => Operation::Listen { uris: subscriptions(params)? },
+        "subscriptions/listen" => Operation::Listen { uris: texts(params, "resourceSubscriptions")? },
         "tools/list" => Operation::List(ItemKind::Tool),
         "prompts/list" => Operation::List(ItemKind::Prompt),
         "resources/list" => Operation::List(ItemKind::Resource),
@@ -135,6 +137,18 @@ pub(super) fn read<'a>(method: &Cow<'a, str>, params: &Members<'a>) -> Result<Op
         known if LIFECYCLE.contains(&known) => Operation::Lifecycle { method: method.clone() },
         other => Operation::Method { specified: other == "logging/setLevel", method: method.clone() },
     })
+}
+
+/// The tasks that a message is about.
+pub(super) fn tasks<'a>(method: &str, params: &Members<'a>) -> Result<Vec<Cow<'a, str>>, MessageError> {
+    match method {
+        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" | "notifications/tasks/status" => {
+            let task = params.value("taskId").and_then(Text::of).filter(|task| !task.is_empty());
+            Ok(vec![task.ok_or(wrong("`params.taskId` must be a string"))?])
+        }
+        "subscriptions/listen" => texts(params, "taskIds"),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn wrong(what: &'static str) -> MessageError {
@@ -167,16 +181,17 @@ fn complete<'a>(params: &Members<'a>) -> Result<Operation<'a>, MessageError> {
     }
 }
 
-fn subscriptions<'a>(params: &Members<'a>) -> Result<Vec<Cow<'a, str>>, MessageError> {
+/// A list of texts in `params.notifications` of `subscriptions/listen`.
+fn texts<'a>(params: &Members<'a>, list: &str) -> Result<Vec<Cow<'a, str>>, MessageError> {
     let Some(wanted) = params.value("notifications") else { return Ok(Vec::new()) };
     let wanted = Members::of(wanted.get()).ok_or(wrong("`params.notifications` must be an object"))?;
     if wanted.look_alike(&["resourceSubscriptions", "taskIds"]).is_some() {
         return Err(wrong("a member of `params.notifications` looks like another member"));
     }
-    let Some(uris) = wanted.value("resourceSubscriptions") else { return Ok(Vec::new()) };
-    let uris: Vec<Text<'a>> =
-        serde_json::from_str(uris.get()).or(Err(wrong("`resourceSubscriptions` must be a list of strings")))?;
-    Ok(uris.into_iter().map(|uri| uri.0).collect())
+    let Some(texts) = wanted.value(list) else { return Ok(Vec::new()) };
+    let texts: Vec<Text<'a>> =
+        serde_json::from_str(texts.get()).or(Err(wrong("what to listen to must be a list of strings")))?;
+    Ok(texts.into_iter().map(|text| text.0).collect())
 }
 
 #[cfg(test)]

@@ -31,6 +31,31 @@ pub struct Identity {
     pub token_name: String,
 }
 
+impl Identity {
+    /// Nobody in particular: a caller without a token, where a service admits such.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            issuer: "".into(),
+            subject: None,
+            client: None,
+            scopes: Scopes::default(),
+            audiences: Vec::new(),
+            expires: i64::MAX,
+            not_before: None,
+            token_type: None,
+            claims: Map::new(),
+            token_name: String::new(),
+        }
+    }
+
+    /// Whether nobody vouched for anything: every provider's issuer has a name.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.issuer.is_empty()
+    }
+}
+
 /// A set of scope names (RFC 6749 section 3.3), sorted, exact and case-sensitive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scopes(Vec<Arc<str>>);

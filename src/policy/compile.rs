@@ -165,11 +165,15 @@ impl Compiler {
         let metadata =
             ResourceMetadata::new(&model.resource, &issuers, &model.default_scopes).named(&model.name).to_bytes();
         Ok(Pipeline {
-            stages: stages::build(&stages::Settings { origins: model.origins.clone() }),
+            stages: stages::build(&stages::Settings {
+                origins: model.origins.clone(),
+                sessions: model.revisions.accepts_legacy(),
+            }),
             authentication: Authentication {
                 providers: accepted,
                 audiences: model.audiences.clone(),
                 clients: model.clients.clone(),
+                admission: model.admission,
                 required_claims: model.required_claims.clone(),
                 cache: Arc::clone(&self.cache),
                 clock: Arc::clone(&self.surroundings.clock),
@@ -181,6 +185,7 @@ impl Compiler {
             upstream: self.upstream(&model.upstream)?,
             denials: model.denials,
             uri_form: model.uri_form,
+            server_requests: model.server_requests.clone(),
             metadata_url: model.resource.metadata_url(),
             metadata,
             default_scopes: model.default_scopes.clone(),

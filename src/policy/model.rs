@@ -14,9 +14,9 @@ use url::Url;
 
 use super::document::installation::OnInvalid;
 use crate::engine::access::AccessTable;
-use crate::engine::authentication::RequiredClaim;
+use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::limits::{Key, LimitKind, LimitSelector};
-use crate::engine::service::{DenialForm, IdentityHeaders, UriForm};
+use crate::engine::service::{DenialForm, IdentityHeaders, ServerRequests, UriForm};
 use crate::mcp::era::Revisions;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UpstreamUrl};
 use crate::providers::Definition;
@@ -116,6 +116,10 @@ pub struct Service {
     pub shared_audience: bool,
     /// Accepted clients.
     pub clients: Option<Vec<String>>,
+    /// Whether callers without a token are let in.
+    pub admission: Admission,
+    /// What the server may ask the client for.
+    pub server_requests: ServerRequests,
     /// Required claims.
     pub required_claims: Vec<RequiredClaim>,
     /// Scopes that a 401 names.

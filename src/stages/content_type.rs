@@ -16,6 +16,10 @@ impl Stage for ContentType {
     }
 
     fn enter(&self, head: Head<'_>, _added: &mut Added) -> Result<Step, Denial> {
+        // Only POST carries a message; a body of another method is never read.
+        if head.method != http::Method::POST {
+            return Ok(Step::Continue);
+        }
         let json = head.headers.get(CONTENT_TYPE).is_some_and(is_json);
         let plain = head.headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes() == b"identity");
         if json && plain { Ok(Step::Continue) } else { Err(Denial::new(Reason::MediaTypeRefused)) }

@@ -20,7 +20,17 @@ const RESPONSE_HEADERS: &str = "www-authenticate, mcp-session-id, mcp-protocol-v
 
 /// Cross-origin access for the origins that the service lists.
 #[derive(Debug)]
-pub struct Cors;
+pub struct Cors {
+    methods: &'static str,
+}
+
+impl Cors {
+    /// `sessions` says whether a revision with sessions is accepted.
+    #[must_use]
+    pub fn new(sessions: bool) -> Self {
+        Self { methods: if sessions { "POST, GET, DELETE" } else { "POST" } }
+    }
+}
 
 impl Stage for Cors {
     fn name(&self) -> &'static str {
@@ -35,7 +45,7 @@ impl Stage for Cors {
             added.push((ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(RESPONSE_HEADERS)));
             return Ok(Step::Continue);
         }
-        added.push((ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST")));
+        added.push((ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(self.methods)));
         added.push((ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(head)));
         added.push((ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")));
         Ok(Step::Answer(StatusCode::NO_CONTENT))
@@ -66,7 +76,7 @@ mod tests {
         let headers: HeaderMap =
             pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
         let mut added = Vec::new();
-        let step = Cors.enter(Head { method, headers: &headers }, &mut added).unwrap();
+        let step = Cors::new(true).enter(Head { method, headers: &headers }, &mut added).unwrap();
         (step, added)
     }
 

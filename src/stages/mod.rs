@@ -14,6 +14,8 @@ use crate::engine::stage::Stage;
 pub struct Settings {
     /// Origins of browsers that may call the service, as the `Origin` header spells them.
     pub origins: Vec<String>,
+    /// Whether a revision with sessions is accepted.
+    pub sessions: bool,
 }
 
 /// Builds the stages of one service, in run order.
@@ -22,8 +24,8 @@ pub fn build(settings: &Settings) -> Vec<Box<dyn Stage>> {
     vec![
         Box::new(origin::Origin::new(settings.origins.clone())),
         // A preflight carries no credential: it is answered before authentication and before the method check.
-        Box::new(cors::Cors),
-        Box::new(method::Method),
+        Box::new(cors::Cors::new(settings.sessions)),
+        Box::new(method::Method::new(settings.sessions)),
         Box::new(content_type::ContentType),
     ]
 }

@@ -4,7 +4,7 @@
 
 use super::AccessTable;
 use super::pattern::Pattern;
-use super::rule::{Effect, Rule};
+use super::rule::{Callers, Effect, Rule};
 
 /// A rule, or a part of one, that does nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,7 @@ fn kills(killer: &Rule, rule: &Rule) -> bool {
 
 /// Whether whoever satisfies `strict` satisfies `lenient`.
 fn asks_no_more(lenient: &Rule, strict: &Rule) -> bool {
+    let open = lenient.callers() == Callers::Everyone || strict.callers() == Callers::Identified;
     let free = lenient.is_plain() || lenient.conditions() == strict.conditions();
-    free && lenient.scopes().iter().all(|scope| strict.scopes().contains(scope))
+    open && free && lenient.scopes().iter().all(|scope| strict.scopes().contains(scope))
 }

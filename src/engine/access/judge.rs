@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::AccessTable;
 use super::facts::{Facts, Fit, Kind, Moment};
-use super::rule::{Effect, Rule};
+use super::rule::{Callers, Effect, Rule};
 
 /// What the rules say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) enum Verdict {
     Refused(Option<u32>),
     /// Only scopes are missing; this is the rule to ask for.
     Lacking(u32),
+    /// Some rule is for callers with an identity, and this one has none.
+    Unidentified,
 }
 
 impl AccessTable {
@@ -31,8 +33,12 @@ impl AccessTable {
         if let ControlFlow::Break(rule) = refused {
             return Verdict::Refused(Some(rule));
         }
-        let mut lacking: Option<u32> = None;
+        let (mut lacking, mut unidentified): (Option<u32>, bool) = (None, false);
         let permitted = self.visit(facts, Effect::Allow, |index, rule| {
+            if facts.identity.is_anonymous() && rule.callers() == Callers::Identified {
+                unidentified = true;
+                return ControlFlow::Continue(());
+            }
             match rule.judge(facts) {
                 Fit::Yes if self.is_dead(facts, rule) => {}
                 Fit::Yes if self.holds(facts, index) => return ControlFlow::Break(index),
@@ -44,6 +50,7 @@ impl AccessTable {
         });
         match (permitted, lacking) {
             (ControlFlow::Break(rule), _) => Verdict::Permitted(rule),
+            _ if unidentified => Verdict::Unidentified,
             (_, Some(rule)) => Verdict::Lacking(rule),
             _ => Verdict::Refused(None),
         }

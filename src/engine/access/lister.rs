@@ -39,6 +39,7 @@ impl Lister<'_> {
                 Kind::Resource,
                 &["resources/read", "resources/subscribe", "subscriptions/listen", "completion/complete"],
             ),
+            ItemKind::Task => return false,
         };
         let moment = if self.kind == ItemKind::ResourceTemplate { Moment::Template } else { Moment::List };
         // The ways to use an item differ only for a rule that asks which one it is.
@@ -47,7 +48,7 @@ impl Lister<'_> {
             let facts = Facts::new(self.identity, kind, name, method, moment);
             match self.table.judge(&facts, &mut Vec::new()) {
                 Verdict::Permitted(_) => true,
-                Verdict::Lacking(_) => self.table.list == ListMode::Acquirable,
+                Verdict::Lacking(_) | Verdict::Unidentified => self.table.list == ListMode::Acquirable,
                 Verdict::Refused(_) => false,
             }
         })

@@ -27,7 +27,7 @@ use facts::{Facts, Kind, Moment};
 use index::Index;
 use judge::Verdict;
 pub use lister::Lister;
-use rule::{Effect, Rule};
+use rule::{Callers, Effect, Rule};
 use scope::{Demand, Implications};
 
 /// What lists show.
@@ -56,6 +56,8 @@ pub struct AccessTable {
     /// Whether some `when` reads `operation.method`: then a list asks for every method that an item can be used by.
     reads_method: bool,
     allows: bool,
+    /// Whether some rule is for callers without an identity.
+    opens: bool,
 }
 
 /// Where the rules of one kind are found.
@@ -83,6 +85,7 @@ impl AccessTable {
             resources: Indexes::new(&rules, Kind::Resource),
             methods: Indexes::new(&rules, Kind::Method),
             allows: rules.iter().any(|rule| rule.effect() == Effect::Allow),
+            opens: rules.iter().any(|rule| rule.callers() == Callers::Everyone),
             rules,
             demands,
             policy_scopes,
@@ -95,6 +98,26 @@ impl AccessTable {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether some rule that selects `tool` reads its argument `name`, ignoring case: then a header that mirrors it must
+    /// agree.
+    #[must_use]
+    pub fn reads_argument(&self, tool: &str, name: &str) -> bool {
+        self.rules.iter().any(|rule| rule.reads_argument(tool, name))
+    }
+
+    /// Whether `identity` may read or be told of this resource, now and without arguments.
+    #[must_use]
+    pub fn permits_resource(&self, identity: &Identity, uri: &str) -> bool {
+        let facts = Facts::new(identity, Kind::Resource, uri, "resources/read", Moment::Call(None));
+        matches!(self.judge(&facts, &mut Vec::new()), Verdict::Permitted(_))
+    }
+
+    /// Whether some rule is for callers without an identity.
+    #[must_use]
+    pub fn opens(&self) -> bool {
+        self.opens
     }
 
     /// Judges `operation`. Conditions that could not be decided and mattered are told to `undecided`, as `rule N: cause`.
@@ -112,16 +135,32 @@ impl AccessTable {
         if !self.allows {
             return Err(Denial::new(Reason::NotPermitted).because("the service has no allow rule"));
         }
+        let decided = self.decide_for(identity, operation, era, undecided);
+        // Whoever has not said who they are is asked to: what they may then do is not told before.
+        decided.map_err(|denial| if identity.is_anonymous() { unidentified().by_rule(denial.rule) } else { denial })
+    }
+
+    fn decide_for(
+        &self,
+        identity: &Identity,
+        operation: &Operation<'_>,
+        era: Era,
+        undecided: &mut Vec<String>,
+    ) -> Result<Permit, Denial> {
         let mut judge = |kind, name: &str, method: &str, moment: Moment<'_>| {
             let facts = Facts::new(identity, kind, name, method, moment);
             match self.judge(&facts, undecided) {
                 Verdict::Permitted(rule) => Ok(Permit::by_rule(Some(rule))),
                 Verdict::Refused(rule) => Err(refusal(rule)),
                 Verdict::Lacking(rule) => Err(self.step_up(identity, &[rule], era)),
+                Verdict::Unidentified => Err(unidentified()),
             }
         };
         let none = Moment::Call(None);
         match operation {
+            Operation::List(_) | Operation::Lifecycle { .. } if identity.is_anonymous() && !self.opens => {
+                Err(unidentified())
+            }
             Operation::List(_) | Operation::Lifecycle { .. } => Ok(Permit::by_rule(None)),
             Operation::CallTool { name, arguments } => judge(Kind::Tool, name, "tools/call", Moment::Call(*arguments)),
             Operation::GetPrompt { name, arguments } => {
@@ -156,6 +195,7 @@ impl AccessTable {
                 Verdict::Permitted(rule) => permitted = permitted.or(Some(rule)),
                 Verdict::Refused(rule) => return Err(refusal(rule)),
                 Verdict::Lacking(rule) => lacking.push(rule),
+                Verdict::Unidentified => return Err(unidentified()),
             }
         }
         if lacking.is_empty() { Ok(Permit::by_rule(permitted)) } else { Err(self.step_up(identity, &lacking, era)) }
@@ -213,6 +253,11 @@ impl Indexes {
     fn know(&self, name: &str) -> bool {
         self.allow.knows(name) || self.deny.knows(name)
     }
+}
+
+/// What a caller without an identity is told, whatever was asked for.
+fn unidentified() -> Denial {
+    Denial::new(Reason::TokenMissing).because("no rule is for callers without an identity")
 }
 
 /// The same public text whatever was asked for and whichever rule refused it.

@@ -42,6 +42,16 @@ pub enum Effect {
     Deny,
 }
 
+/// Whom a rule is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Callers {
+    /// Callers with an identity.
+    #[default]
+    Identified,
+    /// Callers without one too (`identity: none`).
+    Everyone,
+}
+
 /// What is asked for. A rule selects whatever any of the lists names.
 #[derive(Debug, Default, PartialEq)]
 pub struct Selector {
@@ -96,6 +106,9 @@ pub enum RuleError {
     /// Resources and methods have no arguments.
     #[error("conditions on arguments need a rule that selects tools or prompts only")]
     NoArguments,
+    /// A rule for everyone that demands scopes, or a deny rule that says whom it is for.
+    #[error("`identity: none` belongs to allow rules without scopes")]
+    NoIdentity,
     /// `other_arguments: deny` in a deny rule.
     #[error("`other_arguments` belongs to allow rules")]
     OthersOnDeny,
@@ -111,6 +124,7 @@ pub struct Rule {
     selector: Selector,
     conditions: Conditions,
     scopes: Vec<String>,
+    callers: Callers,
 }
 
 impl Rule {
@@ -119,7 +133,7 @@ impl Rule {
     /// # Errors
     /// See [`RuleError`].
     pub fn allow(selector: Selector, conditions: Conditions, scopes: Vec<String>) -> Result<Self, RuleError> {
-        Self { effect: Effect::Allow, selector, conditions, scopes }.checked()
+        Self { effect: Effect::Allow, selector, conditions, scopes, callers: Callers::default() }.checked()
     }
 
     /// A rule that refuses what `selector` names when `conditions` hold or cannot be decided.
@@ -127,7 +141,7 @@ impl Rule {
     /// # Errors
     /// See [`RuleError`].
     pub fn deny(selector: Selector, conditions: Conditions) -> Result<Self, RuleError> {
-        Self { effect: Effect::Deny, selector, conditions, scopes: Vec::new() }.checked()
+        Self { effect: Effect::Deny, selector, conditions, scopes: Vec::new(), callers: Callers::default() }.checked()
     }
 
     /// As [`allow`](Self::allow) or [`deny`](Self::deny), with the effect as a value.
@@ -145,6 +159,18 @@ impl Rule {
             Effect::Deny if scopes.is_empty() => Self::deny(selector, conditions),
             Effect::Deny => Err(RuleError::ScopesOnDeny),
         }
+    }
+
+    /// The rule, for callers without an identity too.
+    ///
+    /// # Errors
+    /// It is a deny rule, which is for everyone anyway, or demands scopes, which nobody without an identity holds.
+    pub fn for_everyone(mut self) -> Result<Self, RuleError> {
+        if self.effect == Effect::Deny || !self.scopes.is_empty() {
+            return Err(RuleError::NoIdentity);
+        }
+        self.callers = Callers::Everyone;
+        Ok(self)
     }
 
     fn checked(mut self) -> Result<Self, RuleError> {
@@ -199,6 +225,22 @@ impl Rule {
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.scopes
+    }
+
+    /// Whom the rule is for.
+    #[must_use]
+    pub fn callers(&self) -> Callers {
+        self.callers
+    }
+
+    /// Whether the rule, when it selects `tool`, reads the argument `name`; a CEL expression may read any.
+    pub(super) fn reads_argument(&self, tool: &str, name: &str) -> bool {
+        let selects = || self.selector.tools.iter().any(|pattern| pattern.matches(tool));
+        let reads = || {
+            self.conditions.when_arguments.is_some()
+                || self.conditions.arguments.iter().any(|matcher| matcher.top().eq_ignore_ascii_case(name))
+        };
+        selects() && reads()
     }
 
     /// Whether arguments take part in the rule.

@@ -190,7 +190,9 @@ impl Limit {
         });
         let client = by(Key::Client).then_some(identity.client.as_deref());
         let tool = if let (true, Counted::Tool(name)) = (by(Key::Tool), counted) { Some(name) } else { None };
-        let address = by(Key::Address).then(|| address::network(address));
+        // Callers without an identity have nothing else to be told apart by.
+        let by_address = by(Key::Address) || (identity.is_anonymous() && (by(Key::Subject) || by(Key::Client)));
+        let address = by_address.then(|| address::network(address));
         self.state.key(&(subject, client, tool, address))
     }
 
@@ -276,7 +278,7 @@ impl Limits {
         operation: &Operation<'_>,
         now: Instant,
     ) -> Result<Ticket, Denial> {
-        let mut ticket = Ticket { held: Vec::new() };
+        let mut ticket = Ticket::default();
         let Some(counted) = Counted::of(operation) else { return Ok(ticket) };
         let mut taken: Vec<(&Limit, u128)> = Vec::with_capacity(self.0.len());
         let mut longest: Option<(Duration, usize, Reason)> = None;
@@ -294,17 +296,31 @@ impl Limits {
             taken.iter().for_each(|(limit, key)| limit.give_back(*key));
             return Err(Denial::new(reason).retry_after(wait).because(format!("limit {place} is exhausted")));
         }
-        let places = taken.into_iter().filter(|(limit, _)| matches!(limit.kind, LimitKind::Concurrent { .. }));
-        ticket.held = places.map(|(limit, key)| (Arc::clone(&limit.state), key)).collect();
+        for (limit, key) in taken {
+            match limit.kind {
+                LimitKind::Concurrent { .. } => ticket.held.push((Arc::clone(&limit.state), key)),
+                LimitKind::Rate { .. } => ticket.taken.push((Arc::clone(&limit.state), key, limit.pace)),
+            }
+        }
         Ok(ticket)
     }
 }
 
 /// The places in flight of one request, given back when it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a ticket that is dropped holds nothing"]
 pub struct Ticket {
     held: Vec<(Arc<LimitState>, u128)>,
+    taken: Vec<(Arc<LimitState>, u128, Pace)>,
+}
+
+impl Ticket {
+    /// Gives back everything: what it was for does not happen.
+    pub fn give_back(self) {
+        for (state, key, pace) in &self.taken {
+            state.refund(*key, *pace);
+        }
+    }
 }
 
 impl Drop for Ticket {

@@ -44,6 +44,8 @@ pub struct PolicyDocument {
     pub origins: Option<Vec<String>>,
     /// The largest request body. Default: `4MiB`.
     pub body_limit: Option<SizeText>,
+    /// What the server may ask the client for. What is not written is as its default says.
+    pub server_requests: Option<ServerRequestsDocument>,
     /// MCP revisions that are accepted. Default: all that the gateway knows.
     #[schemars(length(min = 1))]
     pub revisions: Option<Vec<Revision>>,
@@ -76,8 +78,33 @@ pub struct AuthenticationDocument {
     #[serde(default)]
     #[schemars(schema_with = "claims_schema")]
     pub required_claims: Option<BTreeMap<String, Value>>,
+    /// Whether callers without a token are let in, to what rules with `identity: none` allow. A token that is not good is
+    /// refused all the same. Default: false.
+    pub optional: Option<bool>,
     /// Whether another service of the same provider may accept the same audience. Both must say so. Default: false.
     pub shared_audience: Option<bool>,
+}
+
+/// What the server may ask the client for, by requests of its own or as a condition of an answer.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerRequestsDocument {
+    /// Text from the client's model (`sampling/createMessage`). Default: true.
+    pub sampling: Option<bool>,
+    /// The client's file roots (`roots/list`). Default: true.
+    pub roots: Option<bool>,
+    /// Questions to the person (`elicitation/create`).
+    pub elicitation: Option<ElicitationDocument>,
+}
+
+/// Questions to the person.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ElicitationDocument {
+    /// Forms to fill in. Default: true.
+    pub form: Option<bool>,
+    /// Hosts that a person may be sent to, by https only, such as `accounts.example.com`; `\"*\"` is any. Default: none.
+    pub url: Option<Vec<String>>,
 }
 
 fn claims_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -17,6 +17,9 @@ pub struct RuleDocument {
     pub allow: Option<SelectorDocument>,
     /// What is denied, whatever allows it.
     pub deny: Option<SelectorDocument>,
+    /// `none`: the rule is for callers without a token too. Only with `allow`, without scopes, and where
+    /// `authentication.optional` lets such callers in.
+    pub identity: Option<IdentityWord>,
     /// Scopes that a caller needs, all of them. Only with `allow`.
     #[schemars(length(min = 1))]
     pub scopes: Option<Vec<String>>,
@@ -29,6 +32,14 @@ pub struct RuleDocument {
     pub when_arguments: Option<String>,
     /// Whether arguments that the rule does not name are allowed. Default: `allow`. Only with `allow`.
     pub other_arguments: Option<OtherArguments>,
+}
+
+/// Whom a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentityWord {
+    /// Everyone, with or without a token.
+    None,
 }
 
 /// What a rule speaks of. Globs: `*` stops at `/` in URIs, `**` does not, `\` escapes.

@@ -104,11 +104,13 @@ fn rule(context: &mut Context<'_>, document: &PolicyDocument, written: &RuleDocu
     if context.report.diagnostics().len() > errors && context.report.has_errors() {
         return None;
     }
-    match Rule::new(effect, selector, conditions, scopes) {
+    let rule = Rule::new(effect, selector, conditions, scopes);
+    match rule.and_then(|rule| if written.identity.is_some() { rule.for_everyone() } else { Ok(rule) }) {
         Ok(rule) => Some(rule),
         Err(error) => {
             let at = match &error {
                 RuleError::ScopesOnDeny => format!("{pointer}/scopes"),
+                RuleError::NoIdentity => format!("{pointer}/identity"),
                 RuleError::OthersOnDeny => format!("{pointer}/other_arguments"),
                 RuleError::MethodGoverned(_) => format!("{pointer}/{key}/methods"),
                 RuleError::WhenReadsArguments => format!("{pointer}/when"),

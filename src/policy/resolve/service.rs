@@ -8,8 +8,9 @@ use super::installation::public_url;
 use super::provider::provider;
 use super::{rules, upstream};
 use crate::diagnostics::Diagnostic;
-use crate::engine::authentication::RequiredClaim;
-use crate::engine::service::{DenialForm, UriForm};
+use crate::engine::access::AccessTable;
+use crate::engine::authentication::{Admission, RequiredClaim};
+use crate::engine::service::{DenialForm, ServerRequests, UriForm, Visits};
 use crate::mcp::era::Revisions;
 use crate::oauth::challenge::is_scope_token;
 use crate::oauth::url::{EndpointUrl, ResourceUrl};
@@ -44,6 +45,10 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
         );
     }
     origins(context, document);
+    let server_requests = server_requests(context, document);
+    if let Some(rules) = &rules {
+        admission(context, document, rules);
+    }
     let authentication = &document.authentication;
     let resource = resource?;
     let revisions =
@@ -57,6 +62,8 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
         providers,
         shared_audience: authentication.shared_audience.unwrap_or(false),
         clients: authentication.clients.clone(),
+        admission: if authentication.optional == Some(true) { Admission::Everyone } else { Admission::Identified },
+        server_requests,
         required_claims: authentication.required_claims.iter().flatten().map(required_claim).collect(),
         default_scopes,
         access: Arc::new(rules?),
@@ -252,5 +259,50 @@ fn origins(context: &mut Context<'_>, document: &PolicyDocument) {
                 &format!("/origins/{index}"),
             );
         }
+    }
+}
+
+/// Callers without a token need a door and a rule; one without the other does nothing.
+fn admission(context: &mut Context<'_>, document: &PolicyDocument, rules: &AccessTable) {
+    match (document.authentication.optional, rules.opens()) {
+        (Some(true), false) => {
+            let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "no rule is for callers without a token");
+            context.push_at_key(
+                diagnostic.help("add `identity: none` to a rule, or remove `optional`"),
+                "/authentication/optional",
+            );
+        }
+        (None | Some(false), true) => {
+            let index = document.rules.iter().flatten().position(|rule| rule.identity.is_some()).unwrap_or_default();
+            let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "callers without a token are not let in");
+            context.push_at_key(
+                diagnostic.help("set `authentication.optional: true`, or remove `identity`"),
+                &format!("/rules/{index}/identity"),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn server_requests(context: &mut Context<'_>, document: &PolicyDocument) -> ServerRequests {
+    let written = document.server_requests.clone().unwrap_or_default();
+    let elicitation = written.elicitation.unwrap_or_default();
+    let hosts = elicitation.url.unwrap_or_default();
+    for (index, host) in hosts.iter().enumerate() {
+        let exact =
+            host == "*" || url::Url::parse(&format!("https://{host}/")).is_ok_and(|url| url.host_str() == Some(host));
+        if !exact {
+            let diagnostic = Diagnostic::error(codes::INVALID_VALUE, format!("`{host}` is no host in lower case"));
+            context.push(
+                diagnostic.help("a whole host without scheme, port and path, or `*` for any"),
+                &format!("/server_requests/elicitation/url/{index}"),
+            );
+        }
+    }
+    ServerRequests {
+        sampling: written.sampling.unwrap_or(true),
+        roots: written.roots.unwrap_or(true),
+        forms: elicitation.form.unwrap_or(true),
+        visits: if hosts.iter().any(|host| host == "*") { Visits::Anywhere } else { Visits::Hosts(hosts) },
     }
 }

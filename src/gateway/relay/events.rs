@@ -1,0 +1,159 @@
+//! An event stream: event by event, for as long as it may last.
+
+use std::future::Future;
+use std::pin::pin;
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::client::HttpSession;
+use pingora::server::ShutdownWatch;
+
+use super::super::Gateway;
+use super::super::exchange::{Exchange, Outcome};
+use super::super::forward::{Stop, gone, trouble};
+use super::super::watch::Watch;
+use super::client_head;
+use super::decode::{Coding, Decoder};
+use super::judge::Judge;
+use crate::engine::decision::{Denial, Reason};
+use crate::mcp::sse::EventFilter;
+
+/// Keeps intermediaries from closing a stream that is silent: a comment, which readers skip.
+const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+
+/// Relays an event stream until it ends, the client goes away, or the caller may no longer have it.
+///
+/// # Errors
+/// Before the head is written a refusal; afterwards the connection is broken off.
+pub async fn events(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    server: &mut HttpSession,
+    answer: &ResponseHeader,
+    coding: Coding,
+    exchange: &mut Exchange,
+    closing: &mut ShutdownWatch,
+) -> Result<(), Stop> {
+    if exchange.plan.waits {
+        server.set_read_timeout(None);
+    }
+    let head = client_head(gateway, session, answer, exchange, None)?;
+    exchange.status = head.status.as_u16();
+    session.write_response_header(Box::new(head)).await.or(Err(Stop::Gone))?;
+    match pumped(gateway, session, server, coding, exchange, closing).await? {
+        Ended::ByUpstream => {}
+        Ended::ByGateway(reason) => {
+            server.shutdown().await;
+            if let Some(reason) = reason {
+                exchange.outcome = Outcome::Deny(reason, Some("the stream was ended".to_owned()));
+            }
+        }
+    }
+    session.write_response_body(Bytes::new(), true).await.or(Err(Stop::Gone))
+}
+
+/// How a stream came to its orderly end.
+enum Ended {
+    /// The upstream ended it.
+    ByUpstream,
+    /// The gateway did: the caller may no longer have it, or the process ends.
+    ByGateway(Option<Reason>),
+}
+
+enum Step {
+    Look,
+    Open,
+    Close,
+    Gone,
+    Piece(pingora::Result<Option<Bytes>>),
+}
+
+async fn pumped(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    server: &mut HttpSession,
+    coding: Coding,
+    exchange: &Exchange,
+    closing: &mut ShutdownWatch,
+) -> Result<Ended, Stop> {
+    let broken = |denial: Denial| Stop::Broken(Box::new(denial));
+    let mut judge = Judge::new(gateway, exchange).ok_or_else(|| broken(Denial::new(Reason::Internal)))?;
+    let cap = exchange.pipeline().map_err(broken)?.upstream.response_limit;
+    let (mut decoder, mut filter) = (Decoder::new(coding), EventFilter::new(cap));
+    let mut watch = Watch::new(gateway, exchange);
+    let mut opened = false;
+    loop {
+        let step = tokio::select! {
+            biased;
+            () = watch.due() => Step::Look,
+            _ = closing.changed() => Step::Close,
+            () = gone(session) => Step::Gone,
+            piece = server.read_response_body() => Step::Piece(piece),
+            // The head must not wait for the first event.
+            () = std::future::ready(()), if !opened => Step::Open,
+        };
+        let mut out = Vec::new();
+        let mut ended = None;
+        match step {
+            Step::Look => {
+                if let Err(reason) = watch.look().await {
+                    return Ok(Ended::ByGateway(Some(reason)));
+                }
+                if watch.is_quiet() {
+                    out.extend_from_slice(&COMMENT);
+                }
+            }
+            Step::Open => out.extend_from_slice(&COMMENT),
+            Step::Close => return Ok(Ended::ByGateway(None)),
+            Step::Gone => {
+                server.shutdown().await;
+                return Err(Stop::Gone);
+            }
+            Step::Piece(piece) => {
+                let piece = piece.map_err(|error| broken(trouble(&error)))?;
+                let last = piece.is_none();
+                let plain = match piece {
+                    Some(piece) => decoder.push(piece, cap).map_err(broken)?,
+                    None => std::mem::replace(&mut decoder, Decoder::new(Coding::Identity)).finish().map_err(broken)?,
+                };
+                let pushed = filter.push(&plain, last, &mut out, &mut |data| judge.message(data));
+                pushed.map_err(|error| broken(Denial::new(Reason::ResponseTooLarge).because(error.to_string())))?;
+                ended = match judge.over {
+                    Some(reason) => Some(Ended::ByGateway(Some(reason))),
+                    None => last.then_some(Ended::ByUpstream),
+                };
+            }
+        }
+        if !out.is_empty() {
+            watch.spoke();
+            opened = true;
+            let written = session.write_response_body(Bytes::from(out), false);
+            if let Err(reason) = permitted(&mut watch, written).await? {
+                return Err(broken(Denial::new(reason).because("the stream was ended while the client did not read")));
+            }
+        }
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+    }
+}
+
+/// Writes for as long as the caller may have the stream: a client that does not read does not keep it open.
+async fn permitted(
+    watch: &mut Watch<'_>,
+    written: impl Future<Output = pingora::Result<()>>,
+) -> Result<Result<(), Reason>, Stop> {
+    let mut written = pin!(written);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut written => return written.map(Ok).or(Err(Stop::Gone)),
+            () = watch.due() => {
+                if let Err(reason) = watch.look().await {
+                    return Ok(Err(reason));
+                }
+            }
+        }
+    }
+}

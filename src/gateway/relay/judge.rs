@@ -1,0 +1,156 @@
+//! Judges the messages of an upstream before they reach the client.
+
+use serde_json::value::RawValue;
+
+use super::super::Gateway;
+use super::super::exchange::Exchange;
+use crate::engine::decision::Reason;
+use crate::engine::service::{Pipeline, UriForm};
+use crate::mcp::discover;
+use crate::mcp::error::error_body;
+use crate::mcp::json;
+use crate::mcp::list;
+use crate::mcp::operation::ItemKind;
+use crate::mcp::server::{FromServer, FromServerKind};
+use crate::mcp::sse::Verdict;
+use crate::mcp::uri;
+use crate::oauth::identity::Identity;
+
+/// Judges the messages of one answer.
+pub struct Judge<'a> {
+    gateway: &'a Gateway,
+    exchange: &'a Exchange,
+    pipeline: &'a Pipeline,
+    service: &'a str,
+    identity: &'a Identity,
+    /// Why nothing may follow, once a message was refused in the place of the answer.
+    pub over: Option<Reason>,
+}
+
+impl<'a> Judge<'a> {
+    /// `None` before a request was admitted.
+    pub fn new(gateway: &'a Gateway, exchange: &'a Exchange) -> Option<Self> {
+        let service = exchange.service.as_deref()?;
+        let pipeline = service.pipeline().ok()?;
+        let identity = exchange.identity.as_deref()?;
+        Some(Self { gateway, exchange, pipeline, service: &service.name, identity, over: None })
+    }
+
+    /// What becomes of one message.
+    pub fn message(&mut self, data: &[u8]) -> Verdict {
+        if data.iter().all(u8::is_ascii_whitespace) {
+            return Verdict::Keep;
+        }
+        let read = json::check(data)
+            .map_err(|error| error.to_string())
+            .and_then(|text| FromServer::of(text).map(|read| (text, read)).map_err(|error| error.to_string()));
+        match read {
+            Ok((text, read)) => self.read(text, &read),
+            Err(cause) => self.refuse(Reason::UpstreamInvalid, &cause),
+        }
+    }
+
+    fn read(&mut self, text: &str, read: &FromServer<'_>) -> Verdict {
+        if let Some(wish) = read.wishes.iter().find(|wish| !self.pipeline.server_requests.allow(wish)) {
+            return self.refuse(Reason::ServerRequestRefused, &format!("the server asks for {wish}"));
+        }
+        match &read.kind {
+            FromServerKind::Answer => {
+                for task in &read.tasks {
+                    self.gateway.tasks.made(self.service, task, self.identity);
+                }
+                self.answer(text)
+            }
+            FromServerKind::ResourceUpdated(uri) if !self.may_read(uri) => Verdict::Drop,
+            FromServerKind::TaskStatus if !read.tasks.iter().all(|task| self.owns(task)) => Verdict::Drop,
+            _ => Verdict::Keep,
+        }
+    }
+
+    /// Lists hold what the caller may use, and a discovery what the gateway can police.
+    fn answer(&mut self, text: &str) -> Verdict {
+        let plan = &self.exchange.plan;
+        let edited = if plan.discovers {
+            discover::narrow(text, &self.pipeline.revisions)
+        } else {
+            let kind = match plan.lists.as_slice() {
+                [] => return Verdict::Keep,
+                [only] if !plan.batch => Some(*only),
+                several => list::kind_of(text, several),
+            };
+            let Some(kind) = kind else { return Verdict::Keep };
+            if kind == ItemKind::Task {
+                list::filter(text, kind, self.exchange.era, &mut |task| self.owns(task))
+            } else {
+                let lister = self.pipeline.access.lister(self.identity, kind);
+                list::filter(text, kind, self.exchange.era, &mut |name| lister.shows(name))
+            }
+        };
+        match edited {
+            Ok(None) => Verdict::Keep,
+            Ok(Some(edited)) => Verdict::Replace(edited),
+            Err(error) => self.refuse(Reason::UpstreamInvalid, &error.to_string()),
+        }
+    }
+
+    fn may_read(&self, uri: &str) -> bool {
+        let clear = self.pipeline.uri_form == UriForm::Opaque || uri::strict(uri).is_ok();
+        clear && self.pipeline.access.permits_resource(self.identity, uri)
+    }
+
+    fn owns(&self, task: &str) -> bool {
+        self.gateway.tasks.owns(self.service, task, self.identity)
+    }
+
+    /// A message that may not pass: an error stands in its place when the client awaits an answer, and nothing follows.
+    fn refuse(&mut self, reason: Reason, cause: &str) -> Verdict {
+        let exchange = self.exchange;
+        tracing::warn!(event = reason.as_str(), request = %exchange.id, service = self.service, cause, "message of the upstream withheld");
+        match &exchange.asked.id {
+            Some(id) => {
+                self.over = Some(reason);
+                Verdict::Replace(error_body(Some(id), reason.code(), reason.public(), None, &exchange.id))
+            }
+            None => Verdict::Drop,
+        }
+    }
+
+    /// What becomes of a JSON answer, which is one message or, for a batch, a list of them. `None` leaves it as it is.
+    ///
+    /// # Errors
+    /// It may not pass at all.
+    pub fn whole(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+        if !self.exchange.plan.batch {
+            let verdict = self.message(body);
+            return match (self.over, verdict) {
+                (Some(reason), _) => Err(reason),
+                (None, Verdict::Keep) => Ok(None),
+                (None, Verdict::Replace(edited)) => Ok(Some(edited)),
+                (None, Verdict::Drop) => Err(Reason::UpstreamInvalid),
+            };
+        }
+        let text = json::check(body).or(Err(Reason::UpstreamInvalid))?;
+        let elements: Vec<&RawValue> = match serde_json::from_str(text) {
+            Ok(elements) => elements,
+            // An error about the batch as a whole is one message.
+            Err(_) => vec![serde_json::from_str(text).or(Err(Reason::UpstreamInvalid))?],
+        };
+        let mut kept: Vec<String> = Vec::with_capacity(elements.len());
+        let mut changed = false;
+        for element in elements {
+            let verdict = self.message(element.get().as_bytes());
+            if let Some(reason) = self.over {
+                return Err(reason);
+            }
+            match verdict {
+                Verdict::Keep => kept.push(element.get().to_owned()),
+                Verdict::Replace(edited) => {
+                    changed = true;
+                    kept.push(String::from_utf8(edited).or(Err(Reason::Internal))?);
+                }
+                Verdict::Drop => changed = true,
+            }
+        }
+        Ok(changed.then(|| format!("[{}]", kept.join(",")).into_bytes()))
+    }
+}

@@ -1,0 +1,280 @@
+//! What a server says beside plain answers: its own requests to the client, in either era, and what they ask for.
+//!
+//! A legacy server asks by JSON-RPC requests on an event stream; a modern one by `inputRequests` of an `input_required`
+//! result (MCP 2026-07-28 patterns, "Multi Round-Trip Requests"). Both are read here as [`Wish`]es, and so is the error
+//! `-32042` that sends a person to a URL (MCP 2025-11-25 elicitation).
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::json::{self, JsonError};
+use super::members::{Members, Text};
+
+/// A message of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromServer<'a> {
+    /// What the message is.
+    pub kind: FromServerKind<'a>,
+    /// What it asks the client for; an answer may ask for several things at once.
+    pub wishes: Vec<Wish<'a>>,
+    /// The tasks that it names, in the places where a task is made or reported.
+    pub tasks: Vec<Cow<'a, str>>,
+}
+
+/// What a server's message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromServerKind<'a> {
+    /// An answer to a request of the client.
+    Answer,
+    /// A request to the client.
+    Request,
+    /// `notifications/resources/updated` of this resource.
+    ResourceUpdated(Cow<'a, str>),
+    /// A report about tasks.
+    TaskStatus,
+    /// Any other notification.
+    Notification,
+}
+
+/// Something that a server wants of the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish<'a> {
+    /// `sampling/createMessage`.
+    Sampling,
+    /// `roots/list`.
+    Roots,
+    /// `elicitation/create` with a form.
+    Form,
+    /// `elicitation/create` that sends a person to a URL, or tries to without one that can be read.
+    Visit(Option<Cow<'a, str>>),
+    /// A request that names no known feature.
+    Other,
+}
+
+impl std::fmt::Display for Wish<'_> {
+    /// The name of the feature; a URL belongs to the person it is for and is not told.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sampling => "sampling",
+            Self::Roots => "roots",
+            Self::Form => "elicitation by form",
+            Self::Visit(_) => "elicitation by URL",
+            Self::Other => "something else",
+        })
+    }
+}
+
+/// Why a server's message cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// Not strict JSON.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Not one JSON-RPC message, or one that could be read in two ways.
+    #[error("not one clear JSON-RPC message")]
+    Message,
+}
+
+/// The error code of MCP 2025-11-25 for "a person must first visit a URL".
+const VISIT_REQUIRED: &str = "-32042";
+
+impl<'a> FromServer<'a> {
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// It cannot be read without doubt.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ServerError> {
+        Self::of(json::check(bytes)?)
+    }
+
+    /// Reads one message from text that is strict JSON.
+    ///
+    /// # Errors
+    /// It cannot be read without doubt.
+    pub fn of(text: &'a str) -> Result<Self, ServerError> {
+        let envelope = Members::of(text).ok_or(ServerError::Message)?;
+        if envelope.look_alike(&["jsonrpc", "id", "method", "params", "result", "error"]).is_some() {
+            return Err(ServerError::Message);
+        }
+        let answer = envelope.value("result").or_else(|| envelope.value("error"));
+        match (envelope.value("method"), answer) {
+            (Some(method), None) => {
+                let method = Text::of(method).ok_or(ServerError::Message)?;
+                asked(&method, &envelope)
+            }
+            (None, Some(answer)) => answered(answer, envelope.value("error").is_some()),
+            _ => Err(ServerError::Message),
+        }
+    }
+}
+
+fn asked<'a>(method: &str, envelope: &Members<'a>) -> Result<FromServer<'a>, ServerError> {
+    let params = params_of(envelope)?;
+    let text = |name: &str| params.value(name).and_then(Text::of);
+    if envelope.value("id").is_some() {
+        return Ok(FromServer {
+            kind: FromServerKind::Request,
+            wishes: vec![wish(method, &params)],
+            tasks: Vec::new(),
+        });
+    }
+    let plain = |kind| FromServer { kind, wishes: Vec::new(), tasks: Vec::new() };
+    Ok(match method {
+        "notifications/resources/updated" => {
+            plain(FromServerKind::ResourceUpdated(text("uri").ok_or(ServerError::Message)?))
+        }
+        "notifications/tasks" | "notifications/tasks/status" => {
+            let tasks = vec![text("taskId").ok_or(ServerError::Message)?];
+            FromServer { tasks, ..plain(FromServerKind::TaskStatus) }
+        }
+        _ => plain(FromServerKind::Notification),
+    })
+}
+
+fn params_of<'a>(request: &Members<'a>) -> Result<Members<'a>, ServerError> {
+    let params = match request.value("params") {
+        None => Members::default(),
+        Some(params) => Members::of(params.get()).ok_or(ServerError::Message)?,
+    };
+    let clear = params.look_alike(&["mode", "url", "uri", "taskId"]).is_none();
+    if clear { Ok(params) } else { Err(ServerError::Message) }
+}
+
+fn wish<'a>(method: &str, params: &Members<'a>) -> Wish<'a> {
+    let text = |name: &str| params.value(name).map(Text::of);
+    match (method, text("mode")) {
+        ("sampling/createMessage", _) => Wish::Sampling,
+        ("roots/list", _) => Wish::Roots,
+        ("elicitation/create", None) if params.value("url").is_none() => Wish::Form,
+        ("elicitation/create", Some(Some(mode))) if mode == "form" => Wish::Form,
+        // A mode that is not known is judged as the stricter one.
+        ("elicitation/create", _) => Wish::Visit(text("url").flatten()),
+        _ => Wish::Other,
+    }
+}
+
+fn answered(answer: &RawValue, failed: bool) -> Result<FromServer<'_>, ServerError> {
+    let mut read = FromServer { kind: FromServerKind::Answer, wishes: Vec::new(), tasks: Vec::new() };
+    // Nothing below can be there without one of these words, or an escape that hides it.
+    let text = answer.get();
+    let says = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
+    if !(says("inputRequests") || says("taskId") || says("elicitations") || says("\\u")) {
+        return Ok(read);
+    }
+    let Some(members) = Members::of(text) else { return Ok(read) };
+    if failed {
+        read.wishes = visits(&members)?;
+        return Ok(read);
+    }
+    if members.look_alike(&["inputRequests", "resultType", "task", "taskId"]).is_some() {
+        return Err(ServerError::Message);
+    }
+    if let Some(requests) = members.value("inputRequests") {
+        read.wishes = wishes(requests)?;
+    }
+    let task = members.value("task").and_then(|task| Members::of(task.get()));
+    let id = task.as_ref().and_then(|task| task.value("taskId")).or_else(|| members.value("taskId"));
+    read.tasks.extend(id.and_then(Text::of));
+    Ok(read)
+}
+
+/// The values of `inputRequests`, each a request without an id.
+fn wishes(requests: &RawValue) -> Result<Vec<Wish<'_>>, ServerError> {
+    let requests = Members::of(requests.get()).ok_or(ServerError::Message)?;
+    let mut wishes = Vec::new();
+    for request in requests.values() {
+        let request = Members::of(request.get()).ok_or(ServerError::Message)?;
+        if request.look_alike(&["method", "params"]).is_some() {
+            return Err(ServerError::Message);
+        }
+        let method = request.value("method").and_then(Text::of).ok_or(ServerError::Message)?;
+        wishes.push(wish(&method, &params_of(&request)?));
+    }
+    Ok(wishes)
+}
+
+/// The elicitations of an error that asks for visits.
+fn visits<'a>(error: &Members<'a>) -> Result<Vec<Wish<'a>>, ServerError> {
+    if error.value("code").is_none_or(|code| code.get() != VISIT_REQUIRED) {
+        return Ok(Vec::new());
+    }
+    let data = error.value("data").and_then(|data| Members::of(data.get())).unwrap_or_default();
+    let Some(list) = data.value("elicitations") else { return Ok(Vec::new()) };
+    let list: Vec<Members<'a>> = serde_json::from_str(list.get()).or(Err(ServerError::Message))?;
+    Ok(list.iter().map(|one| Wish::Visit(one.value("url").and_then(Text::of))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes_of(text: &str) -> Result<Vec<Wish<'static>>, ServerError> {
+        FromServer::parse(Box::leak(text.to_owned().into_boxed_str()).as_bytes()).map(|read| read.wishes)
+    }
+
+    #[test]
+    fn k12_a_servers_wishes_are_read_in_both_eras() {
+        let visit = |url: &'static str| Wish::Visit(Some(url.into()));
+        let request = |method: &str, params: &str| {
+            wishes_of(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#))
+        };
+        let required = |method: &str, params: &str| {
+            let inner = format!(r#"{{"a":{{"method":"{method}","params":{params}}}}}"#);
+            wishes_of(&format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"input_required","inputRequests":{inner}}}}}"#
+            ))
+        };
+        for (method, params, wish) in [
+            ("sampling/createMessage", "{}", Wish::Sampling),
+            ("roots/list", "{}", Wish::Roots),
+            ("elicitation/create", r#"{"message":"m","requestedSchema":{}}"#, Wish::Form),
+            ("elicitation/create", r#"{"mode":"form"}"#, Wish::Form),
+            ("elicitation/create", r#"{"mode":"url","url":"https://a.example/x"}"#, visit("https://a.example/x")),
+            ("elicitation/create", r#"{"mode":"URL","url":"https://a.example/x"}"#, visit("https://a.example/x")),
+            ("elicitation/create", r#"{"url":"https://a.example/x"}"#, visit("https://a.example/x")),
+            ("elicitation/create", r#"{"mode":"url"}"#, Wish::Visit(None)),
+            ("elicitation/create", r#"{"mode":5}"#, Wish::Visit(None)),
+            ("ping", "{}", Wish::Other),
+        ] {
+            assert_eq!(request(method, params), Ok(vec![wish.clone()]), "{method} {params}");
+            assert_eq!(required(method, params), Ok(vec![wish]), "{method} {params}");
+        }
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://a.example/x"}]}}}"#;
+        assert_eq!(wishes_of(error), Ok(vec![visit("https://a.example/x")]));
+        assert_eq!(wishes_of(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn k12_a_hidden_wish_is_found_or_refuses_the_message() {
+        let escaped = r#"{"jsonrpc":"2.0","id":1,"result":{"input\u0052equests":{"a":{"method":"roots/list"}}}}"#;
+        assert_eq!(wishes_of(escaped), Ok(vec![Wish::Roots]));
+        for text in [
+            r#"{"jsonrpc":"2.0","id":1,"Method":"roots/list","method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"roots/list"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"InputRequests":{"a":{"method":"roots/list"}},"x":"inputRequests"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"roots/list","Method":"ping"}}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"form","Mode":"url"}}"#,
+            "[]",
+            "{}",
+        ] {
+            assert!(wishes_of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn resources_and_tasks_are_named() {
+        let read = |text: &'static str| FromServer::parse(text.as_bytes()).unwrap();
+        let updated =
+            read(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:\u0062"}}"#);
+        assert_eq!(updated.kind, FromServerKind::ResourceUpdated("a:b".into()));
+        for (text, id) in [
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t1"}}}"#, "t1"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"t2"}}"#, "t2"),
+            (r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t3"}}"#, "t3"),
+        ] {
+            assert_eq!(read(text).tasks, [id], "{text}");
+        }
+    }
+}
