@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -167,6 +168,30 @@ impl Client {
         tokio::time::timeout(PATIENCE, self.exchange(request)).await.expect("an answer in time")
     }
 
+    /// Sends a request over a connection of its own and leaves the answer's body to be read as it comes.
+    pub async fn open(&self, method: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Stream {
+        let mut request = hyper::Request::builder().method(method).uri(&self.path).header("host", &self.host);
+        let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in headers.iter().copied().chain(own) {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a well-formed request");
+        let mut connection = self.connect().await;
+        let answer = tokio::time::timeout(PATIENCE, connection.send_request(request)).await.expect("a head in time");
+        let (head, body) = answer.expect("an HTTP answer").into_parts();
+        let headers = head.headers.iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        Stream { status: head.status.as_u16(), headers: headers.collect(), body, text: String::new(), connection }
+    }
+
+    /// A legacy request by POST whose answer is read as it comes.
+    pub async fn open_call(&self, headers: &[(&str, &str)], message: &Value) -> Stream {
+        let usual = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        let headers: Vec<_> = usual.iter().chain(headers).copied().collect();
+        self.open("POST", &headers, message.to_string()).await
+    }
+
     async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> Reply {
         let mut slot = self.connection.lock().await;
         let mut connection = match slot.take() {
@@ -190,6 +215,63 @@ impl Client {
         let (send, connection) = http1::handshake(TokioIo::new(socket)).await.expect("an HTTP connection");
         tokio::spawn(connection);
         send
+    }
+}
+
+/// An answer that is still coming. Dropping it closes its connection.
+#[derive(Debug)]
+pub struct Stream {
+    pub status: u16,
+    /// Lower-case names in the order of arrival.
+    pub headers: Vec<(String, String)>,
+    body: Incoming,
+    /// What has come so far.
+    pub text: String,
+    #[expect(dead_code, reason = "the connection lives as long as the stream")]
+    connection: SendRequest<Full<Bytes>>,
+}
+
+/// How a stream came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// As it should.
+    Orderly,
+    /// The connection broke.
+    Broken,
+}
+
+impl Stream {
+    /// The first value of a header; empty when it is absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+    }
+
+    /// Reads until `wanted` has come; panics when the stream ends before.
+    pub async fn until(&mut self, wanted: &str) {
+        while !self.text.contains(wanted) {
+            let more = tokio::time::timeout(PATIENCE, self.more()).await.expect("more of the stream in time");
+            assert!(more.is_none(), "the stream ended before {wanted:?} came: {:?}", self.text);
+        }
+    }
+
+    /// Reads to the end and tells how it came.
+    pub async fn end(&mut self) -> End {
+        loop {
+            if let Some(end) = tokio::time::timeout(PATIENCE, self.more()).await.expect("the end in time") {
+                return end;
+            }
+        }
+    }
+
+    async fn more(&mut self) -> Option<End> {
+        match self.body.frame().await {
+            None => Some(End::Orderly),
+            Some(Err(_)) => Some(End::Broken),
+            Some(Ok(frame)) => {
+                self.text.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap_or_default()));
+                None
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -98,6 +99,11 @@ impl Answer {
         self
     }
 
+    /// Keeps the body open for ever.
+    pub fn then_waits(self) -> Self {
+        self.piece(Duration::from_secs(3600), "")
+    }
+
     /// Breaks the connection where the body should end.
     pub fn then_breaks(mut self) -> Self {
         self.breaks = true;
@@ -110,6 +116,7 @@ impl Answer {
 pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
+    cut: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -118,13 +125,14 @@ impl Upstream {
     pub async fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let script = Arc::new(script);
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let record = Arc::clone(&seen);
-        Self::accepting(seen, move |socket| {
-            let (script, seen) = (Arc::clone(&script), Arc::clone(&record));
+        let cut = Arc::new(AtomicUsize::new(0));
+        let (record, counter) = (Arc::clone(&seen), Arc::clone(&cut));
+        Self::accepting(seen, cut, move |socket| {
+            let (script, seen, cut) = (Arc::clone(&script), Arc::clone(&record), Arc::clone(&counter));
             async move {
                 let service = hyper::service::service_fn(move |request| {
-                    let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
-                    async move { respond(request, &*script, &seen).await }
+                    let (script, seen, cut) = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&cut));
+                    async move { respond(request, &*script, &seen, &cut).await }
                 });
                 // An error here is the other side hanging up, which tests do on purpose.
                 drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await);
@@ -157,7 +165,7 @@ impl Upstream {
 
     /// Answers whatever arrives with these bytes, HTTP or not, and closes.
     pub async fn garbage(bytes: &'static [u8]) -> Self {
-        Self::accepting(Arc::default(), move |mut socket: TcpStream| async move {
+        Self::accepting(Arc::default(), Arc::default(), move |mut socket: TcpStream| async move {
             let mut ignored = [0; 4096];
             drop(socket.read(&mut ignored).await);
             drop(socket.write_all(bytes).await);
@@ -165,7 +173,11 @@ impl Upstream {
         .await
     }
 
-    async fn accepting<F>(seen: Arc<Mutex<Vec<Request>>>, serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    async fn accepting<F>(
+        seen: Arc<Mutex<Vec<Request>>>,
+        cut: Arc<AtomicUsize>,
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -176,7 +188,7 @@ impl Upstream {
                 tokio::spawn(serve(socket));
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, cut, task }
     }
 
     /// `http://127.0.0.1:PORT` followed by `path`.
@@ -187,6 +199,11 @@ impl Upstream {
     /// Everything that arrived so far.
     pub fn received(&self) -> Vec<Request> {
         self.seen.lock().expect("the record").clone()
+    }
+
+    /// How many answers were cut off by the other side before their end.
+    pub fn cut_off(&self) -> usize {
+        self.cut.load(Ordering::SeqCst)
     }
 
     /// Forgets what arrived.
@@ -212,6 +229,7 @@ async fn respond(
     request: hyper::Request<Incoming>,
     script: &(impl Fn(&Request) -> Answer + Send + Sync),
     seen: &Mutex<Vec<Request>>,
+    cut: &Arc<AtomicUsize>,
 ) -> Result<hyper::Response<Pieces>, Infallible> {
     let (head, body) = request.into_parts();
     let request = Request {
@@ -239,17 +257,31 @@ async fn respond(
             drop(send.send(Err(std::io::ErrorKind::ConnectionReset.into())).await);
         }
     });
-    Ok(response.body(Pieces(receive)).expect("a well-formed answer"))
+    Ok(response.body(Pieces { receive, ended: false, cut: Arc::clone(cut) }).expect("a well-formed answer"))
 }
 
 /// A body whose pieces come from a channel.
-struct Pieces(mpsc::Receiver<std::io::Result<Frame<Bytes>>>);
+struct Pieces {
+    receive: mpsc::Receiver<std::io::Result<Frame<Bytes>>>,
+    ended: bool,
+    cut: Arc<AtomicUsize>,
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cut.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
 
 impl hyper::body::Body for Pieces {
     type Data = Bytes;
     type Error = std::io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx)
+        let next = self.receive.poll_recv(cx);
+        self.ended |= matches!(next, Poll::Ready(None | Some(Err(_))));
+        next
     }
 }
