@@ -47,7 +47,7 @@ lint: toolchain $(TOOL_CMAKE)
 bench: toolchain $(TOOLS)/python/.ready $(TOOL_CMAKE)
 	@echo '== building with the release profile (takes minutes)'
 	@$(BUILD) build --locked --release --bin portcullis
-	@$(BUILD) bench --locked --bench baseline --bench stub --bench load --no-run
+	@$(BUILD) bench --locked --bench baseline --bench stub --bench load --bench decide --bench streams --no-run
 	@CARGO=$(CARGO) $(WITH_CMAKE) $(SDK_PYTHON) benches/run.py $(BENCH)
 
 # What a machine must have, said kindly before anything is built.

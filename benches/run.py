@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import signal
 import socket
 import statistics
@@ -173,7 +174,7 @@ class Cast:
 def programs():
     """The built programs; Cargo says where its benches are."""
     command = [os.environ.get("CARGO", "cargo"), "bench", "--locked", "--no-run", "--message-format=json"]
-    for name in ("baseline", "stub", "load"):
+    for name in ("baseline", "stub", "load", "decide", "streams"):
         command += ["--bench", name]
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT).stdout
     built = [json.loads(line) for line in said.splitlines()]
@@ -221,10 +222,42 @@ def measure(options):
         print("== tools/list, 500 tools", file=sys.stderr)
         lists = side_by_side(cast, pair, tools, 1, options.rounds, options.seconds)
         found = {"idle": idle, "calls": calls, "list": lists}
+        print("== single steps", file=sys.stderr)
+        found["steps_us"] = json.loads(subprocess.run([cast.programs["decide"]], check=True, capture_output=True).stdout)
+        if options.streams:
+            print(f"== {options.streams} silent streams, and one that speaks", file=sys.stderr)
+            found["streams"] = streams(cast, options, token, key_file)
         if options.policies:
             print(f"== {options.policies} policies", file=sys.stderr)
             found["many"] = many(cast, options, upstream, key_file, (ours, our_process), call)
         return found
+
+
+def streams(cast, options, token, key_file):
+    """Memory of many silent streams, and how long an event takes, with the gateway and without it."""
+    def request(address):
+        params = {"name": "search_events", "arguments": {}}
+        return request_bytes(address, "/bench/mcp", token, "tools/call", params)
+
+    def run(listen, target, count, resident):
+        file = cast.directory / "stream-request"
+        file.write_bytes(request(target))
+        command = [cast.programs["streams"], listen, target, str(count), str(file)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        cast.running.append(process)
+        opened = json.loads(process.stdout.readline() or "{}")
+        time.sleep(2)
+        memory = resident()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return {**opened, "rss_mb": memory, **json.loads(process.stdout.readline())}
+
+    upstream = free_address()
+    address, process, _, _ = cast.gateway("streams", upstream, key_file, 1)
+    through = run(upstream, address, options.streams, lambda: rss_mb(process.pid))
+    alone = free_address()
+    direct = run(alone, alone, 1, lambda: 0)
+    return {"gateway": through, "direct": direct}
 
 
 def many(cast, options, upstream, key_file, one, call):
@@ -251,6 +284,14 @@ def table(found):
         rows.append(f"| CPU a request, {what}, {run['connections']} {many_or_one} | {cost['baseline']:.1f} µs "
                     f"| {cost['gateway']:.1f} µs | {run['ratio']:.2f} |")
     rows.append(f"| resident memory, idle | {found['idle']['baseline_mb']} MB | {found['idle']['gateway_mb']} MB | |")
+    steps = found["steps_us"]
+    rows.append(f"| authorize, 10 rules and 1,000 rules | | {steps['authorize_10_rules']:.2f} µs, "
+                f"{steps['authorize_1000_rules']:.2f} µs | |")
+    rows.append(f"| filter 500 tools (200 KB) | | {steps['filter_500_tools'] / 1000:.2f} ms | |")
+    if "streams" in found:
+        through, direct = found["streams"]["gateway"], found["streams"]["direct"]
+        rows.append(f"| an event's way, half of them under | {direct['p50_us']} µs without | {through['p50_us']} µs | |")
+        rows.append(f"| {through['opened']:,} silent streams: resident memory | | {through['rss_mb']} MB | |")
     if "many" in found:
         scale, count = found["many"], f"{found['many']['policies']:,} policies"
         rows.append(f"| {count}: CPU a request beside one policy | | | {scale['request']['ratio']:.2f} |")
@@ -277,9 +318,12 @@ def main():
     words.add_argument("--seconds", type=float, default=5, help="length of one run")
     words.add_argument("--rounds", type=int, default=7, help="interleaved runs of each")
     words.add_argument("--policies", type=int, default=10_000, help="size of the large installation; 0 leaves it out")
+    words.add_argument("--streams", type=int, default=8000, help="silent event streams; 0 leaves them out")
     words.add_argument("--threads", type=int, default=os.cpu_count(), help="worker threads of the bare proxy")
     words.add_argument("--no-write", action="store_true", help="change neither docs/performance nor the README")
     options = words.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     found = measure(options)
     cpu = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()

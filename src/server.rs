@@ -38,6 +38,8 @@ const HEADER_LIST: u32 = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// Requests of one HTTP/1 connection.
 const KEEPALIVE_REQUESTS: u32 = 100_000;
+/// Connections to upstreams that are kept for the next request.
+const KEPT_CONNECTIONS: usize = 1024;
 /// From SIGTERM until open requests are cut.
 const GRACE: u64 = 10;
 
@@ -79,6 +81,11 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
         Some(path) => Sink::to_file(path).map_err(|cause| StartError::Log { path: path.clone(), cause })?,
         None => Sink::to_stdout().map_err(|error| StartError::System(error.to_string()))?,
     };
+    // Every connection is a file: the limit that shells hand out is for programs of another kind.
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => tracing::debug!(files, "open files"),
+        Err(error) => tracing::warn!(event = "file-limit", %error, "the limit of open files stays as it was"),
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
     let gateway = Gateway::new(Arc::clone(&current), sink, clock)
@@ -108,7 +115,7 @@ fn configuration() -> ServerConf {
         work_stealing: false,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(GRACE),
-        max_retries: 1,
+        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         ..ServerConf::default()
     }
 }

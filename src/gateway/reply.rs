@@ -1,5 +1,7 @@
 //! Writes every answer that the gateway gives by itself: refusals here, and nowhere else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -14,6 +16,9 @@ use crate::engine::decision::{Denial, Reason};
 use crate::engine::service::{DenialForm, Pipeline};
 use crate::mcp::error::{error_body, tool_error};
 use crate::oauth::challenge::{Challenge, ChallengeError};
+
+/// How long a client may take to read an answer of the gateway's own.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Refuses: remembers the denial for the audit record, counts it, and writes it.
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, denial: Denial) -> pingora::Result<()> {
@@ -126,6 +131,11 @@ pub async fn write(session: &mut ServerSession, exchange: &mut Exchange, answer:
         head.insert_header(name, value)?;
     }
     let body = if session.req_header().method == http::Method::HEAD { Bytes::new() } else { answer.body };
-    session.write_response_header(Box::new(head)).await?;
-    session.write_response_body(body, true).await
+    let written = async {
+        session.write_response_header(Box::new(head)).await?;
+        session.write_response_body(body, true).await
+    };
+    // A client that does not read its refusal is not waited for.
+    let late = |_| pingora::Error::new(pingora::ErrorType::WriteTimedout);
+    tokio::time::timeout(PATIENCE, written).await.map_err(late)?
 }

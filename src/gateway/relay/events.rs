@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
@@ -22,6 +23,9 @@ use crate::mcp::sse::EventFilter;
 /// Keeps intermediaries from closing a stream that is silent: a comment, which readers skip.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
+/// How long a client may take to read the end of a stream.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Relays an event stream until it ends, the client goes away, or the caller may no longer have it.
 ///
 /// # Errors
@@ -39,6 +43,9 @@ pub async fn events(
         server.set_read_timeout(None);
     }
     let head = client_head(gateway, session, answer, exchange, None)?;
+    if session.req_header().version == http::Version::HTTP_10 {
+        session.set_keepalive(None);
+    }
     exchange.status = head.status.as_u16();
     session.write_response_header(Box::new(head)).await.or(Err(Stop::Gone))?;
     match pumped(gateway, session, server, coding, exchange, closing).await? {
@@ -50,7 +57,8 @@ pub async fn events(
             }
         }
     }
-    session.write_response_body(Bytes::new(), true).await.or(Err(Stop::Gone))
+    let ended = tokio::time::timeout(LAST, session.write_response_body(Bytes::new(), true)).await;
+    if matches!(ended, Ok(Ok(()))) { Ok(()) } else { Err(Stop::Gone) }
 }
 
 /// How a stream came to its orderly end.

@@ -8,6 +8,8 @@ mod events;
 mod json;
 mod judge;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
@@ -159,7 +161,8 @@ pub fn client_head(
         Some(_) => {}
         None => {
             insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))?;
-            if !session.is_http2() {
+            // HTTP/2 frames bodies by itself, and HTTP/1.0 ends them with the connection.
+            if session.req_header().version == http::Version::HTTP_11 {
                 insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
             }
         }
@@ -194,6 +197,11 @@ fn session_id(
     HeaderValue::from_str(&sealed).map(Some).map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))
 }
 
+/// For an answer besides the time that its size takes at [`SLOWEST`].
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes per second below which a client that reads an answer is given up.
+const SLOWEST: u64 = 16 * 1024;
+
 /// Writes a head, and a body that is there already.
 pub async fn write_whole(
     session: &mut ServerSession,
@@ -202,6 +210,13 @@ pub async fn write_whole(
     exchange: &mut Exchange,
 ) -> Result<(), Stop> {
     exchange.status = head.status.as_u16();
-    session.write_response_header(Box::new(head)).await.or(Err(Stop::Gone))?;
-    session.write_response_body(body, true).await.or(Err(Stop::Gone))
+    let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let written = async {
+        session.write_response_header(Box::new(head)).await?;
+        session.write_response_body(body, true).await
+    };
+    match tokio::time::timeout(PATIENCE + Duration::from_secs(size / SLOWEST), written).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Stop::Gone),
+    }
 }
