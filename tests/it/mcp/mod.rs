@@ -2,6 +2,7 @@
 
 mod anonymous;
 mod batches;
+mod browsers;
 mod lists;
 mod server_requests;
 mod sessions;
