@@ -3,6 +3,7 @@
 mod anonymous;
 mod batches;
 mod browsers;
+mod eras;
 mod lists;
 mod server_requests;
 mod sessions;
@@ -23,7 +24,7 @@ async fn setup(upstream: &Upstream, issuer: &Issuer, rest: &str) -> Setup {
 }
 
 fn policy(upstream: &Upstream, issuer: &Issuer, rest: &str) -> String {
-    let authentication = if rest.contains("optional: true") { "" } else { "authentication: { providers: [corp] }" };
+    let authentication = if rest.contains("authentication:") { "" } else { "authentication: { providers: [corp] }" };
     format!(
         r#"
 service: story
