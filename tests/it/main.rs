@@ -10,4 +10,5 @@ mod mcp;
 mod sdk;
 mod story;
 mod support;
+mod tls;
 mod yaml_language_server;
