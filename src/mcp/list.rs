@@ -116,8 +116,14 @@ mod tests {
 
     #[test]
     fn k10_only_shown_items_remain_and_all_else_is_untouched() {
-        let message = r#"{ "jsonrpc":"2.0", "id" : 7,"result":{"x":[1, 2],"tools":[ {"name":"a","n": 1.0} ,{"name":"\u0062"}, {"name":"c" , "inputSchema":{}}],"nextCursor":"","_meta":{"t":9007199254740993}}} "#;
-        let expected = r#"{ "jsonrpc":"2.0", "id" : 7,"result":{"x":[1, 2],"tools":[{"name":"a","n": 1.0},{"name":"c" , "inputSchema":{}}],"nextCursor":"","_meta":{"t":9007199254740993}}} "#;
+        let message = concat!(
+            r#"{ "jsonrpc":"2.0", "id" : 7,"result":{"x":[1, 2],"tools":[ {"name":"a","n": 1.0} ,{"name":"\u0062"}, "#,
+            r#"{"name":"c" , "inputSchema":{}}],"nextCursor":"","_meta":{"t":9007199254740993}}} "#
+        );
+        let expected = concat!(
+            r#"{ "jsonrpc":"2.0", "id" : 7,"result":{"x":[1, 2],"tools":[{"name":"a","n": 1.0},"#,
+            r#"{"name":"c" , "inputSchema":{}}],"nextCursor":"","_meta":{"t":9007199254740993}}} "#
+        );
         assert_eq!(filtered(message, Era::Legacy, &["a", "c"]).unwrap().as_deref(), Some(expected));
         assert_eq!(filtered(message, Era::Legacy, &["a", "b", "c"]), Ok(None), "nothing to take out");
         let empty = filtered(message, Era::Legacy, &[]).unwrap().unwrap();

@@ -129,9 +129,9 @@ async fn a_restart_with_a_public_url_serves_the_new_resource() {
     let (_upstream, issuer, setup) = scene("echo").await;
     let gateway = setup.start().await;
     assert_eq!(client(&gateway, &issuer).call_tool("echo", json!({})).await.status, 200);
-    let setup =
-        gateway.stop().installation("public_url: https://mcp.example.com\n").argument("--log").argument("audit.jsonl");
-    let gateway = setup.start().await;
+    let log = gateway.directory().join("audit.jsonl");
+    let setup = gateway.stop().installation("public_url: https://mcp.example.com\n");
+    let gateway = setup.argument("--log").argument(log.to_str().expect("a path in UTF-8")).start().await;
     let old = client(&gateway, &issuer);
     assert_eq!(old.call_tool("echo", json!({})).await.status, 421, "the old host is none of the gateway's");
     let old = old.host("mcp.example.com").call_tool("echo", json!({})).await;
@@ -143,7 +143,7 @@ async fn a_restart_with_a_public_url_serves_the_new_resource() {
         .call_tool("echo", json!({}))
         .await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    let record = std::fs::read_to_string(gateway.directory().join("audit.jsonl")).expect("the log that was asked for");
+    let record = std::fs::read_to_string(log).expect("the log that was asked for");
     assert!(!record.contains(&token), "a token is never logged");
 }
 
