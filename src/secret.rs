@@ -47,7 +47,7 @@ pub enum SecretError {
     #[error("environment variable `{0}` is not set")]
     Unset(String),
     /// The file cannot be read.
-    #[error("secret file `{}` cannot be read: {kind}", path.display())]
+    #[error("secret file `{}` cannot be read: {}", path.display(), words(*kind))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -60,6 +60,19 @@ pub enum SecretError {
     /// More than 64 KiB.
     #[error("the secret is larger than 64 KiB")]
     TooLarge,
+}
+
+/// Why a file cannot be read, in words for people.
+#[must_use]
+pub fn words(kind: std::io::ErrorKind) -> String {
+    use std::io::ErrorKind as Kind;
+    match kind {
+        Kind::NotFound => "it does not exist".to_owned(),
+        Kind::PermissionDenied => "permission is denied".to_owned(),
+        Kind::IsADirectory => "it is a folder".to_owned(),
+        Kind::NotADirectory => "its path leads through a file".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 impl SecretRef {

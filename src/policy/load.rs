@@ -76,7 +76,13 @@ pub fn load(files: &Files, overrides: &Overrides, before: &Before) -> Loaded {
     let against = installation.clone().or_else(|| before.installation.clone());
     let mut policies: Vec<Policy> = Vec::with_capacity(files.policies.len());
     for file in &files.policies {
-        let good = against.as_ref().and_then(|against| load_policy(file, against, before, &mut report));
+        let good = match &against {
+            Some(against) => load_policy(file, against, before, &mut report),
+            None => {
+                read_alone(file, &mut report);
+                None
+            }
+        };
         policies.push(Policy { path: file.path.clone(), good });
     }
     compare(&mut policies, before, &mut report);
@@ -147,6 +153,14 @@ fn load_policy(
         if document.authentication.audiences.is_some() { "/authentication/audiences" } else { "/authentication" };
     let places = vec![tree.value_at("/service"), tree.value_at("/route/path"), tree.key_at(audience)];
     finish(context, service, source, &installation.hash, places, report)
+}
+
+/// Without an installation nothing can be resolved, but what a policy itself gets wrong can be said.
+fn read_alone(file: &File, report: &mut Report) {
+    match &file.text {
+        Ok(source) => drop(read::<PolicyDocument>(source, Kind::Policy, report)),
+        Err(diagnostic) => report.push(diagnostic.clone()),
+    }
 }
 
 /// Parses and checks the shape of a file.

@@ -1,7 +1,7 @@
 //! Hides what may be a secret in the text that reports quote.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
@@ -15,22 +15,19 @@ const SECRET_KEYS: [&str; 9] =
 /// Keys below those that hold references and no secrets.
 const REFERENCES: [&str; 7] = ["env", "file", "name", "sha256", "header", "prefix", "expires"];
 
+/// User names and passwords in URLs.
+static USER_INFO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"://([^/\s@'"]+)@"#).ok());
+
 /// The source of a tree with every scalar masked that stands where a secret could.
 #[must_use]
 pub fn secrets(tree: &Tree) -> Arc<Source> {
     let mut ranges: Vec<Range<usize>> =
         tree.scalars().filter(|(pointer, value, _)| is_secret(pointer, value)).map(|(_, _, range)| range).collect();
+    ranges.extend(user_info(&tree.source.text));
     if ranges.is_empty() {
         return Arc::clone(&tree.source);
     }
-    ranges.sort_by_key(|range| range.start);
-    let mut bytes = tree.source.text.clone().into_bytes();
-    for range in ranges {
-        if let Some(value) = bytes.get_mut(range) {
-            value.fill(b'*');
-        }
-    }
-    let text = String::from_utf8(bytes).unwrap_or_default();
+    let text = masked(&tree.source.text, ranges);
     Arc::new(Source { name: tree.source.name.clone(), text })
 }
 
@@ -52,10 +49,21 @@ pub fn lines(text: &str) -> String {
     let Ok(behind_key) = Regex::new(&format!(r#"(?i)\b(?:{keys})["']?\s*:\s*([^\s\{{\[].*)"#)) else {
         return String::new();
     };
+    let values = behind_key.captures_iter(text).filter_map(|captures| Some(captures.get(1)?.range()));
+    masked(text, values.chain(user_info(text)))
+}
+
+fn user_info(text: &str) -> Vec<Range<usize>> {
+    let found = USER_INFO.iter().flat_map(|pattern| pattern.captures_iter(text));
+    found.filter_map(|captures| Some(captures.get(1)?.range())).collect()
+}
+
+/// The text with stars in these ranges; lines stay lines.
+fn masked(text: &str, ranges: impl IntoIterator<Item = Range<usize>>) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    for range in behind_key.captures_iter(text).filter_map(|captures| Some(captures.get(1)?.range())) {
-        if let Some(value) = bytes.get_mut(range) {
-            value.fill(b'*');
+    for range in ranges {
+        for byte in bytes.get_mut(range).into_iter().flatten().filter(|byte| **byte != b'\n') {
+            *byte = b'*';
         }
     }
     String::from_utf8(bytes).unwrap_or_default()
@@ -77,6 +85,9 @@ mod tests {
         assert_eq!(masked("secrets:\n  - { value: hunter2 }\n"), "secrets:\n  - { value: ******* }\n");
         assert_eq!(masked("secret: { env: OWN_SECRET }\n"), "secret: { env: OWN_SECRET }\n");
         assert_eq!(masked("a: { b: c }\n"), "a: { b: c }\n");
+        let several = masked("secret: |\n  one\n  two\na: b\n");
+        assert!(!several.contains("one") && !several.contains("two") && several.ends_with("\na: b\n"), "{several}");
+        assert_eq!(masked("url: http://me:hunter2@host/x@y\n"), "url: http://**********@host/x@y\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod document;
 pub mod load;
 mod mask;
 pub mod model;
+mod refusal;
 pub mod resolve;
 pub mod schema;
 mod shape;

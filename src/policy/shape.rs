@@ -1,5 +1,7 @@
 //! What the schema finds wrong, in the words of the file and at the place in the file.
 
+use std::sync::Arc;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
@@ -8,7 +10,7 @@ use super::document::scalar::FORMS;
 use super::schema;
 use super::tree::{Tree, escaped};
 use super::{codes, mask};
-use crate::diagnostics::{Diagnostic, Report};
+use crate::diagnostics::{Diagnostic, Place, Report};
 
 /// Checks a file against its schema.
 #[must_use]
@@ -35,13 +37,27 @@ fn explain(tree: &Tree, kind: schema::Kind, error: &ValidationError<'_>) -> Vec<
     match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             let known = known_keys(kind, error);
-            unexpected.iter().map(|key| unknown_key(tree, pointer, key, &known)).collect()
+            unexpected.iter().map(|key| unknown_key(tree, kind, pointer, key, &known)).collect()
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            vec![Diagnostic::error(codes::MISSING_KEY, format!("the key `{key}` is missing")).at(tree.key_at(pointer))]
+            let diagnostic = Diagnostic::error(codes::MISSING_KEY, format!("the key `{key}` is missing"));
+            let diagnostic = diagnostic.at(tree.key_at(pointer));
+            vec![match description(kind, error, key) {
+                Some(words) => diagnostic.help(format!("add `{key}`: {words}")),
+                None => diagnostic,
+            }]
         }
-        Kind::Type { kind } => vec![wrong_type(tree, pointer, instance, kind)],
+        Kind::Type { .. } if pointer.is_empty() && instance.is_null() => vec![says_nothing(tree, kind)],
+        Kind::Type { kind: wanted } => {
+            let diagnostic = wrong_type(tree, pointer, instance, wanted);
+            let known = known_keys(kind, error);
+            vec![if diagnostic.code == codes::WRONG_TYPE && diagnostic.help.is_none() && !known.is_empty() {
+                diagnostic.help(format!("write its keys: {}", ticked(&known)))
+            } else {
+                diagnostic
+            }]
+        }
         Kind::Enum { options } => {
             let words: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             vec![invalid_word(tree, pointer, instance, &words)]
@@ -94,9 +110,36 @@ fn plain(pointer: &str, error: &ValidationError<'_>) -> String {
     }
 }
 
-fn unknown_key(tree: &Tree, pointer: &str, key: &str, known: &[String]) -> Diagnostic {
+/// An empty file is a mapping that was not begun.
+fn says_nothing(tree: &Tree, kind: schema::Kind) -> Diagnostic {
+    let place = Place { source: Arc::clone(&tree.source), range: 0..0 };
+    let needed = kind.schema().pointer("/required").and_then(Value::as_array);
+    let needed: Vec<&str> = needed.into_iter().flatten().filter_map(Value::as_str).collect();
+    Diagnostic::error(codes::MISSING_KEY, "the file says nothing")
+        .at(place)
+        .help(format!("it needs {}", ticked(&needed)))
+}
+
+/// What the schema says of a key beside which `error` was found: one clause in lower case.
+fn description(kind: schema::Kind, error: &ValidationError<'_>, key: &str) -> Option<String> {
+    let (owner, _) = error.schema_path().as_str().rsplit_once('/')?;
+    let words = kind.schema().pointer(&format!("{owner}/properties/{}/description", escaped(key)))?.as_str()?;
+    let mut rest = words.split(". ").next()?.trim_end_matches('.').chars();
+    let first = rest.next()?;
+    let acronym = rest.clone().next().is_some_and(char::is_uppercase);
+    Some(if acronym { words.to_owned() } else { first.to_lowercase().chain(rest).collect() })
+}
+
+fn unknown_key(tree: &Tree, kind: schema::Kind, pointer: &str, key: &str, known: &[String]) -> Diagnostic {
     let place = tree.key_at(&format!("{pointer}/{}", escaped(key)));
     let diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, format!("the key `{key}` means nothing here")).at(place);
+    let other = match kind {
+        schema::Kind::Policy => (schema::Kind::Installation, "`portcullis.yaml`"),
+        schema::Kind::Installation => (schema::Kind::Policy, "a policy"),
+    };
+    if pointer.is_empty() && other.0.schema().pointer(&format!("/properties/{}", escaped(key))).is_some() {
+        return diagnostic.help(format!("it belongs into {}", other.1));
+    }
     match super::suggest::nearest(key, known.iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
         None => diagnostic.help(format!("known here: {}", ticked(known))),
@@ -126,22 +169,37 @@ fn wrong_type(tree: &Tree, pointer: &str, instance: &Value, kind: &TypeKind) -> 
         format!("{} is wanted here, not {}", wanted.join(" or "), word_of(instance)),
     )
     .at(place);
-    if instance.is_null() { diagnostic.help("give it a value, or leave the key out") } else { diagnostic }
+    match instance {
+        Value::Null => diagnostic.help("give it a value, or leave the key out"),
+        Value::String(text) if wanted == ["a list"] => diagnostic.help(format!("write `[{text}]`")),
+        Value::Object(_) if wanted == ["a list"] => diagnostic.help("begin each of its items with `-`"),
+        _ => diagnostic,
+    }
 }
 
 fn invalid_word(tree: &Tree, pointer: &str, instance: &Value, words: &[&str]) -> Diagnostic {
     let diagnostic =
         Diagnostic::error(codes::INVALID_VALUE, format!("{} is not accepted here", quoted(pointer, instance)))
             .at(tree.value_at(pointer));
-    match super::suggest::nearest(instance.as_str().unwrap_or_default(), words.iter().copied()) {
+    // Among dates and algorithms the nearest is hardly the one that was meant.
+    let word = instance.as_str().filter(|text| !text.contains(|c: char| c.is_ascii_digit())).unwrap_or_default();
+    match super::suggest::nearest(word, words.iter().copied()) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
         None => diagnostic.help(format!("one of {}", ticked(words))),
     }
 }
 
-/// The schemas use `oneOf` only to say which keys exclude each other.
+/// The schemas use `oneOf` to list words, and to say which keys exclude each other.
 fn one_of(tree: &Tree, kind: schema::Kind, pointer: &str, error: &ValidationError<'_>) -> Diagnostic {
     let branches = kind.schema().pointer(error.schema_path().as_str()).and_then(Value::as_array);
+    let constant = |branch: &'static Value| -> Vec<&'static str> {
+        let listed = branch.get("enum").and_then(Value::as_array).into_iter().flatten();
+        branch.get("const").into_iter().chain(listed).filter_map(Value::as_str).collect()
+    };
+    let words: Vec<&str> = branches.into_iter().flatten().flat_map(constant).collect();
+    if !words.is_empty() {
+        return invalid_word(tree, pointer, error.instance(), &words);
+    }
     let keys: Vec<&str> =
         branches.into_iter().flatten().filter_map(|branch| branch.pointer("/required/0")?.as_str()).collect();
     Diagnostic::error(codes::INVALID_VALUE, format!("exactly one of {} is needed here", ticked(&keys)))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::codes;
 use crate::diagnostics::{Diagnostic, Report, Source};
+use crate::secret::words;
 
 /// Bytes of one file that are read at most.
 const LARGEST: u64 = 1024 * 1024;
@@ -115,7 +116,7 @@ fn policy_paths(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         return Ok(vec![path.to_owned()]);
     }
     let unreadable = |error: std::io::Error| {
-        Diagnostic::error(codes::UNREADABLE, format!("`{}` cannot be read: {error}", path.display()))
+        Diagnostic::error(codes::UNREADABLE, format!("`{}` cannot be read: {}", shown(path), words(error.kind())))
             .help("name a policy file, or a directory with `portcullis.yaml` and `policies/`")
     };
     let mut paths = Vec::new();
@@ -129,24 +130,33 @@ fn policy_paths(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         }
     }
     if paths.is_empty() {
-        return Err(Diagnostic::error(codes::NO_POLICY, format!("no policy in `{}`", path.display()))
+        return Err(Diagnostic::error(codes::NO_POLICY, format!("no policy in `{}`", shown(path)))
             .help("a policy is a file that ends in `.yaml`"));
     }
     Ok(paths)
 }
 
 fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
-    let name = path.display().to_string();
-    let unreadable =
-        |error: std::io::Error| Diagnostic::error(codes::UNREADABLE, format!("`{name}` cannot be read: {error}"));
+    let name = shown(path);
+    let unreadable = |error: std::io::Error| {
+        Diagnostic::error(codes::UNREADABLE, format!("`{name}` cannot be read: {}", words(error.kind())))
+    };
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(Diagnostic::error(codes::TOO_LARGE, format!("`{name}` is larger than 1 MiB")));
+        let diagnostic = Diagnostic::error(codes::TOO_LARGE, format!("`{name}` is larger than 1 MiB"));
+        return Err(diagnostic.help("no policy needs so much; long lists of names are often one pattern"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Diagnostic::error(codes::NOT_UTF8, format!("`{name}` is not UTF-8 (first at byte {at})"))
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        Diagnostic::error(codes::NOT_UTF8, format!("`{name}` is not UTF-8: line {line} holds other bytes"))
+            .help("save the file as UTF-8")
     })?;
     Ok(Arc::new(Source { name, text }))
+}
+
+/// A path as people write it: without `./` before it.
+pub(super) fn shown(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
 }

@@ -11,15 +11,16 @@ use serde_json::{Map, Number, Value};
 use serde_yaml::options::{AliasLimits, MergeKeyPolicy};
 use serde_yaml::{Budget, Options, Spanned};
 
-use super::{codes, mask};
+use super::mask;
+use super::refusal::refusal;
 use crate::diagnostics::{Diagnostic, Place, Source};
 
 /// Aliases and anchors that one file may use.
-const MOST_ALIASES: usize = 32;
+pub(super) const MOST_ALIASES: usize = 32;
 /// Mappings and lists inside each other.
-const DEEPEST: usize = 32;
+pub(super) const DEEPEST: usize = 32;
 /// Values in one file.
-const MOST_NODES: usize = 100_000;
+pub(super) const MOST_NODES: usize = 100_000;
 
 /// A parsed file. Values are plain JSON; places are found by JSON Pointer (RFC 6901).
 #[derive(Debug)]
@@ -34,7 +35,10 @@ pub struct Tree {
 #[derive(Debug, Clone)]
 struct Spot {
     key: Option<Range<usize>>,
+    /// What a report underlines: at most one line.
     value: Range<usize>,
+    /// All of a scalar, whatever its number of lines.
+    whole: Range<usize>,
 }
 
 impl Tree {
@@ -46,8 +50,8 @@ impl Tree {
         let parsed = serde_yaml::from_str_with_options::<Spanned<Node>>(&source.text, options());
         let node = parsed.map_err(|error| refusal(&error, source))?;
         let mut spots = HashMap::new();
-        let range = range_of(&node, &source.text);
-        let value = flatten(node.value, &source.text, String::new(), Spot { key: None, value: range }, &mut spots);
+        let spot = spot_of(None, &node, &source.text);
+        let value = flatten(node.value, &source.text, String::new(), spot, &mut spots);
         let mut tree = Self { source: Arc::clone(source), value, spots };
         tree.source = mask::secrets(&tree);
         Ok(tree)
@@ -82,11 +86,22 @@ impl Tree {
         format!("{}:{}", place.source.name, place.start().0)
     }
 
+    /// The place of `word`, a part of the text at `pointer`, if it stands in the file as it is; `near` is a longer part
+    /// around it, of which it begins at byte `at`.
+    #[must_use]
+    pub fn within(&self, pointer: &str, near: &str, at: usize, word: usize) -> Option<Place> {
+        let spot = self.spots.get(pointer)?;
+        let written = self.source.text.get(spot.whole.clone())?;
+        let start = spot.whole.start + written.find(near)? + at;
+        let end = start + word;
+        self.source.text.get(start..end).map(|_| self.place(start..end))
+    }
+
     /// Every scalar with its pointer and range.
     pub(super) fn scalars(&self) -> impl Iterator<Item = (&str, &Value, Range<usize>)> {
         self.spots.iter().filter_map(|(pointer, spot)| {
             let value = self.value.pointer(pointer)?;
-            (!value.is_object() && !value.is_array()).then(|| (pointer.as_str(), value, spot.value.clone()))
+            (!value.is_object() && !value.is_array()).then(|| (pointer.as_str(), value, spot.whole.clone()))
         })
     }
 
@@ -122,57 +137,49 @@ fn options() -> Options {
     options
 }
 
-/// What ended parsing. The snippet must not show a secret, and the tree that tells where one is does not exist yet.
-fn refusal(error: &serde_yaml::Error, source: &Source) -> Diagnostic {
-    use serde_yaml::Error as E;
-    let at = error.location().and_then(|location| location.span().byte_offset());
-    let start = at.and_then(|at| usize::try_from(at).ok()).unwrap_or_default().min(source.text.len());
-    let masked = Arc::new(Source { name: source.name.clone(), text: mask::lines(&source.text) });
-    let rest = masked.text.get(start..).unwrap_or_default();
-    let word =
-        rest.find(|c: char| c.is_whitespace() || c == ':' || c == ',').unwrap_or(rest.len()).max(1).min(rest.len());
-    let range = start..start + word;
-    let diagnostic = match error.without_snippet() {
-        E::DuplicateMappingKey { .. } => {
-            let key = masked.text.get(range.clone()).unwrap_or_default();
-            Diagnostic::error(codes::DUPLICATE_KEY, format!("the key `{key}` occurs twice")).help("keep one of them")
-        }
-        E::Budget { .. }
-        | E::AliasReplayLimitExceeded { .. }
-        | E::AliasExpansionLimitExceeded { .. }
-        | E::AliasReplayStackDepthExceeded { .. }
-        | E::AliasReplayCounterOverflow { .. } => Diagnostic::error(
-            codes::BUDGET,
-            "the file nests too deeply, repeats too much or is too long to be a policy",
-        )
-        .help(format!("at most {DEEPEST} levels, {MOST_ALIASES} aliases and {MOST_NODES} values are read")),
-        E::MultipleDocuments { .. } => {
-            Diagnostic::error(codes::SEVERAL_DOCUMENTS, "the file holds more than one YAML document")
-                .help("write one policy per file, without `---` between")
-        }
-        _ => Diagnostic::error(codes::SYNTAX, said(error)),
-    };
-    diagnostic.at(Place { source: masked, range })
-}
-
-/// The parser's own words, without the place that the report gives by itself.
-fn said(error: &serde_yaml::Error) -> String {
-    let text = error.without_snippet().render();
-    let text = text.lines().next().unwrap_or_default();
-    let text = text.split(" at line ").next().unwrap_or(text);
-    text.trim_start_matches("error: ").to_owned()
-}
-
 fn range_of<T>(spanned: &Spanned<T>, text: &str) -> Range<usize> {
     let span = spanned.referenced.span();
     let number = |value: Option<u64>| value.and_then(|value| usize::try_from(value).ok()).unwrap_or_default();
     let start = number(span.byte_offset()).min(text.len());
     let length = number(span.byte_len());
-    let line = text.get(start..).map_or(0, |rest| rest.find('\n').unwrap_or(rest.len()));
-    // A mapping or list is shown by its first line only.
-    let end = start + if length == 0 { line } else { length.min(line) };
+    let line = text.get(start..).map_or("", |rest| rest.lines().next().unwrap_or_default());
+    // A mapping or list in brackets is shown as a whole, one in lines by its first line.
+    let end = start
+        + match flow_length(line) {
+            Some(length) => length,
+            None if length == 0 => line.len(),
+            None => length.min(line.len()),
+        };
     let shown = text.get(start..end).map_or(0, |shown| shown.trim_end().len());
     start..start + shown
+}
+
+/// Bytes of a collection in brackets, when it ends on this line.
+fn flow_length(line: &str) -> Option<usize> {
+    if !line.starts_with(['{', '[']) {
+        return None;
+    }
+    let (mut open, mut quote) = (0_usize, None);
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (Some(begun), _) if begun == c => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '{' | '[') => open += 1,
+            (None, '}' | ']') if open == 1 => return Some(at + 1),
+            (None, '}' | ']') => open = open.saturating_sub(1),
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+fn spot_of(key: Option<Range<usize>>, node: &Spanned<Node>, text: &str) -> Spot {
+    let value = range_of(node, text);
+    let length = node.referenced.span().byte_len().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let scalar = matches!(node.value, Node::Scalar(_));
+    let whole = if scalar { value.start..value.end.max((value.start + length).min(text.len())) } else { value.clone() };
+    Spot { key, value, whole }
 }
 
 fn flatten(node: Node, text: &str, pointer: String, spot: Spot, spots: &mut HashMap<String, Spot>) -> Value {
@@ -182,14 +189,14 @@ fn flatten(node: Node, text: &str, pointer: String, spot: Spot, spots: &mut Hash
             .into_iter()
             .enumerate()
             .map(|(index, item)| {
-                let spot = Spot { key: None, value: range_of(&item, text) };
+                let spot = spot_of(None, &item, text);
                 flatten(item.value, text, format!("{pointer}/{index}"), spot, spots)
             })
             .collect(),
         Node::Mapping(members) => {
             let mut object = Map::new();
             for (key, member) in members {
-                let spot = Spot { key: Some(range_of(&key, text)), value: range_of(&member, text) };
+                let spot = spot_of(Some(range_of(&key, text)), &member, text);
                 let pointer = format!("{pointer}/{}", escaped(&key.value));
                 object.insert(key.value, flatten(member.value, text, pointer, spot, spots));
             }

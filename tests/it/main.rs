@@ -6,6 +6,7 @@
 #![expect(unreachable_pub, reason = "the cast is public to its suites")]
 
 mod fakes;
+mod golden;
 mod mcp;
 mod sdk;
 mod story;

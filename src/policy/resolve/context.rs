@@ -10,8 +10,9 @@ use crate::oauth::url::UrlError;
 use crate::policy::codes;
 use crate::policy::document::scalar::{DurationText, SecretDocument, SizeText};
 use crate::policy::model::Der;
+use crate::policy::source::shown;
 use crate::policy::tree::Tree;
-use crate::secret::{Held, SecretRef};
+use crate::secret::{Held, SecretError, SecretRef, words};
 
 /// Bytes of a key set or certificate file that are read at most.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -38,7 +39,9 @@ impl Dependency {
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match &self.from {
-            SecretRef::File(path) => path.parent(),
+            SecretRef::File(path) => {
+                path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+            }
             SecretRef::Env(_) => None,
         }
     }
@@ -126,7 +129,8 @@ impl<'a> Context<'a> {
     /// The path that a file names.
     #[must_use]
     pub fn path(&self, written: &str) -> PathBuf {
-        self.folder.join(written)
+        // Without `./` before it, which nobody wrote.
+        self.folder.strip_prefix(".").unwrap_or(&self.folder).join(written)
     }
 
     /// Reads a file that the policy names.
@@ -136,11 +140,9 @@ impl<'a> Context<'a> {
         match read(&path) {
             Ok(content) => Some(content),
             Err(error) => {
-                self.error(
-                    pointer,
-                    codes::SECRET_UNREADABLE,
-                    format!("`{}` cannot be read: {}", path.display(), error.kind()),
-                );
+                let message = format!("`{}` cannot be read: {}", shown(&path), words(error.kind()));
+                let help = "paths start at the folder of the file that names them";
+                self.push(Diagnostic::error(codes::SECRET_UNREADABLE, message).help(help), pointer);
                 None
             }
         }
@@ -157,7 +159,8 @@ impl<'a> Context<'a> {
             .map(|block| Der(block.contents))
             .collect();
         if certificates.is_empty() {
-            self.error(pointer, codes::INVALID_CERTIFICATE, "the file holds no certificate in PEM");
+            let diagnostic = Diagnostic::error(codes::INVALID_CERTIFICATE, "the file holds no certificate in PEM");
+            self.push(diagnostic.help("it must hold a block `-----BEGIN CERTIFICATE-----`"), pointer);
             return None;
         }
         Some(certificates)
@@ -169,7 +172,8 @@ impl<'a> Context<'a> {
         let blocks: Result<Vec<_>, _> = x509_parser::pem::Pem::iter_from_buffer(&content).collect();
         let key = blocks.unwrap_or_default().into_iter().find(|block| block.label.ends_with("PRIVATE KEY"));
         if key.is_none() {
-            self.error(pointer, codes::INVALID_CERTIFICATE, "the file holds no private key in PEM");
+            let diagnostic = Diagnostic::error(codes::INVALID_CERTIFICATE, "the file holds no private key in PEM");
+            self.push(diagnostic.help("it must hold a block `-----BEGIN PRIVATE KEY-----`"), pointer);
         }
         key.map(|block| Der(block.contents))
     }
@@ -194,7 +198,16 @@ impl<'a> Context<'a> {
         match from.read() {
             Ok(secret) => Some(Held { from, secret }),
             Err(error) => {
-                self.error(pointer, codes::SECRET_UNREADABLE, error.to_string());
+                let help = match &error {
+                    SecretError::Unset(name) => format!("set `{name}` where the gateway runs, and for this check"),
+                    SecretError::Unreadable { .. } => {
+                        "paths start at the folder of the file that names them".to_owned()
+                    }
+                    SecretError::Empty | SecretError::TooLarge => {
+                        "it must hold the secret and at most one line end".to_owned()
+                    }
+                };
+                self.push(Diagnostic::error(codes::SECRET_UNREADABLE, error.to_string()).help(help), pointer);
                 None
             }
         }

@@ -125,11 +125,10 @@ fn trusted_proxies(context: &mut Context<'_>, document: &InstallationDocument) -
                 context.push(diagnostic.help("name the networks of your proxies"), &pointer);
             }
             Ok(network) => networks.push(network.trunc()),
-            Err(_) => context.error(
-                &pointer,
-                codes::INVALID_VALUE,
-                format!("`{written}` is not a network such as `10.0.0.0/8`"),
-            ),
+            Err(_) => {
+                let diagnostic = Diagnostic::error(codes::INVALID_VALUE, format!("`{written}` is not a network"));
+                context.push(diagnostic.help("write for example `10.0.0.0/8`, `192.0.2.7` or `fd00::/8`"), &pointer);
+            }
         }
     }
     networks
@@ -141,11 +140,8 @@ fn egress(context: &mut Context<'_>, document: &InstallationDocument) -> Egress 
     let proxy = written.proxy.as_ref().and_then(|text| match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() => Some(url),
         _ => {
-            context.error(
-                "/egress/proxy",
-                codes::UNSAFE_URL,
-                "not the URL of an HTTP proxy such as `http://proxy.example.com:3128`",
-            );
+            let diagnostic = Diagnostic::error(codes::UNSAFE_URL, "this is not the URL of an HTTP proxy");
+            context.push(diagnostic.help("write for example `http://proxy.example.com:3128`"), "/egress/proxy");
             None
         }
     });

@@ -2,7 +2,9 @@
 
 pub mod across;
 mod context;
+mod expression;
 mod installation;
+mod limits;
 mod provider;
 mod rules;
 mod service;

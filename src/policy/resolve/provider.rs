@@ -8,9 +8,9 @@ use time::format_description::well_known::Rfc3339;
 use super::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
-use crate::oauth::jwk::KeySet;
+use crate::oauth::jwk::{KeySet, KeySetError};
 use crate::oauth::jws::Algorithm;
-use crate::oauth::key::Key;
+use crate::oauth::key::{Key, KeyError};
 use crate::oauth::url::{EndpointUrl, IssuerUrl};
 use crate::policy::codes;
 use crate::policy::document::provider::{
@@ -38,24 +38,25 @@ pub fn provider(
     name: &str,
     pointer: &str,
 ) -> Option<Definition> {
-    let (leeway, settings) = if let Some(oidc) = &written.oidc {
-        (oidc.leeway.as_ref(), Settings::Oidc(self::oidc(context, oidc, &format!("{pointer}/oidc"))?))
+    let (kind, leeway, settings) = if let Some(oidc) = &written.oidc {
+        ("oidc", oidc.leeway.as_ref(), Settings::Oidc(self::oidc(context, oidc, &format!("{pointer}/oidc"))?))
     } else if let Some(jwks) = &written.jwks {
-        (jwks.leeway.as_ref(), Settings::Jwks(self::jwks(context, jwks, &format!("{pointer}/jwks"))?))
+        ("jwks", jwks.leeway.as_ref(), Settings::Jwks(self::jwks(context, jwks, &format!("{pointer}/jwks"))?))
     } else if let Some(hmac) = &written.hmac {
-        (hmac.leeway.as_ref(), Settings::Hmac(self::hmac(context, hmac, &format!("{pointer}/hmac"))?))
+        ("hmac", hmac.leeway.as_ref(), Settings::Hmac(self::hmac(context, hmac, &format!("{pointer}/hmac"))?))
     } else {
         let keys = written.api_key.as_ref()?;
-        (None, Settings::ApiKey(api_keys(context, keys, &format!("{pointer}/api_key"))))
+        ("api_key", None, Settings::ApiKey(api_keys(context, keys, &format!("{pointer}/api_key"))))
     };
-    let leeway = self::leeway(context, leeway, pointer);
+    let leeway = self::leeway(context, leeway, &format!("{pointer}/{kind}/leeway"));
     Some(Definition { name: name.to_owned(), leeway, settings })
 }
 
 fn leeway(context: &mut Context<'_>, text: Option<&DurationText>, pointer: &str) -> i64 {
     let leeway = context.duration(text, pointer, LEEWAY);
     if leeway > LONGEST_LEEWAY {
-        context.error(pointer, codes::INVALID_VALUE, "the leeway is longer than `5m`: expired tokens would live on");
+        let diagnostic = Diagnostic::error(codes::INVALID_VALUE, "with so much leeway expired tokens would live on");
+        context.push(diagnostic.help("at most `5m`; clocks that are off by more need repair"), pointer);
     }
     i64::try_from(leeway.min(LONGEST_LEEWAY).as_secs()).unwrap_or_default()
 }
@@ -124,7 +125,15 @@ fn key_source(
         None => (format!("{pointer}/inline"), serde_json::to_vec(written.inline.as_ref()?).ok()?),
     };
     match KeySet::from_document(&text, algorithms) {
-        Err(error) => context.error(&pointer, codes::INVALID_KEY, error.to_string()),
+        Err(error) => {
+            let diagnostic = Diagnostic::error(codes::INVALID_KEY, error.to_string());
+            let help = if error == KeySetError::SharedSecret {
+                "secrets are named under `hmac`; a key set holds public keys"
+            } else {
+                "write a JWK Set (`{ \"keys\": [...] }`) or PEM blocks of public keys or certificates"
+            };
+            context.push(diagnostic.help(help), &pointer);
+        }
         Ok(set) => {
             for left_out in set.left_out() {
                 let kid = left_out.kid.as_ref().map(|kid| format!(" `{kid}`")).unwrap_or_default();
@@ -148,7 +157,11 @@ fn hmac(context: &mut Context<'_>, written: &HmacDocument, pointer: &str) -> Opt
         let Some(shared) = context.secret(reference, &pointer) else { continue };
         for algorithm in &algorithms {
             if let Err(error) = Key::secret(*algorithm, shared.secret.expose()) {
-                let message = format!("{error} ({}, {} bytes at least)", algorithm.as_str(), algorithm.hash_length());
+                let message = if error == KeyError::SecretLength {
+                    format!("{error} ({}, {} bytes at least)", algorithm.as_str(), algorithm.hash_length())
+                } else {
+                    error.to_string()
+                };
                 let diagnostic = Diagnostic::error(codes::WEAK_SECRET, message);
                 context.push(diagnostic.help("make one with `openssl rand -base64 64`"), &pointer);
                 break;

@@ -1,25 +1,23 @@
-//! The meaning of `rules` and `limits`.
+//! The meaning of `rules`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::context::Context;
+use super::expression;
 use super::service::unknown_scope;
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::argument::{ArgumentMatcher, Check, JsonType, Presence};
 use crate::engine::access::condition::{Condition, Phase};
+use crate::engine::access::findings::DeadRule;
 use crate::engine::access::pattern::{NamePattern, UriPattern};
 use crate::engine::access::rule::{Conditions, Effect, OtherArguments, Rule, RuleError, Selector};
 use crate::engine::access::{AccessTable, ListMode};
-use crate::engine::limits::{Key, Limit, LimitKind, LimitSelector};
 use crate::policy::codes;
 use crate::policy::document::PolicyDocument;
 use crate::policy::document::policy::{ListMode as ListWord, UriMode};
 use crate::policy::document::rule::{
-    LimitDocument, MatcherDocument, OtherArguments as OthersWord, PatternDocument, PerDocument, PerWord, RuleDocument,
-    SelectorDocument, TypeWord,
+    MatcherDocument, OtherArguments as OthersWord, PatternDocument, RuleDocument, SelectorDocument, TypeWord,
 };
-use crate::policy::model::LimitSpec;
 use crate::policy::tree::escaped;
 
 /// Two spellings of one resource are two names to an opaque service: no pattern could cover them safely.
@@ -49,14 +47,38 @@ pub fn rules(context: &mut Context<'_>, document: &PolicyDocument) -> Option<Acc
         let help = place.map_or("remove it, or change it".to_owned(), |place| {
             format!("that rule is at {place}; remove or narrow one of them")
         });
-        context.push(diagnostic.help(help), &format!("/rules/{}", dead.index));
+        let at = dead_part(document, &dead).unwrap_or_else(|| format!("/rules/{}", dead.index));
+        context.push(diagnostic.help(help), &at);
     }
     if document.list == Some(ListWord::Acquirable) && table.rules().iter().all(|rule| rule.scopes().is_empty()) {
         let diagnostic =
             Diagnostic::error(codes::USELESS_SETTING, "`list: acquirable` has no effect: no rule asks for scopes");
-        context.push_at_key(diagnostic, "/list");
+        context.push_at_key(diagnostic.help("remove it, or name `scopes` in a rule"), "/list");
     }
     Some(table)
+}
+
+/// The pattern that does nothing, when the rest of its rule does something.
+fn dead_part(document: &PolicyDocument, dead: &DeadRule) -> Option<String> {
+    let rule = document.rules.as_ref()?.get(dead.index)?;
+    let (word, selector) = match (&rule.allow, &rule.deny) {
+        (Some(selector), _) => ("allow", selector),
+        (None, selector) => ("deny", selector.as_ref()?),
+    };
+    let lists = [
+        ("tools", &selector.tools),
+        ("resources", &selector.resources),
+        ("prompts", &selector.prompts),
+        ("methods", &selector.methods),
+    ];
+    lists.into_iter().find_map(|(kind, patterns)| {
+        let is_dead = |pattern: &PatternDocument| {
+            let (PatternDocument::Glob(text) | PatternDocument::Regex { matches: text }) = pattern;
+            dead.why.starts_with(&format!("`{text}` under `{kind}`"))
+        };
+        let index = patterns.iter().flatten().position(is_dead)?;
+        Some(format!("/rules/{}/{word}/{kind}/{index}", dead.index))
+    })
 }
 
 /// People count rules from 1.
@@ -116,7 +138,12 @@ fn rule(context: &mut Context<'_>, document: &PolicyDocument, written: &RuleDocu
                 RuleError::WhenReadsArguments => format!("{pointer}/when"),
                 _ => pointer,
             };
-            context.push_at_key(Diagnostic::error(codes::INVALID_VALUE, error.to_string()), &at);
+            let help = match &error {
+                RuleError::ScopesOnDeny => "remove `scopes`: whoever is refused stays refused with any scope",
+                RuleError::NoArguments => "give tools and prompts a rule of their own",
+                _ => "remove it",
+            };
+            context.push_at_key(Diagnostic::error(codes::INVALID_VALUE, error.to_string()).help(help), &at);
             None
         }
     }
@@ -150,7 +177,7 @@ fn whole_uri(text: &str) -> Result<UriPattern, String> {
 }
 
 /// Compiles patterns one by one, so that every one that is wrong is reported.
-fn patterns<P, E: std::fmt::Display>(
+pub(super) fn patterns<P, E: std::fmt::Display>(
     context: &mut Context<'_>,
     written: Option<&[PatternDocument]>,
     pointer: &str,
@@ -165,17 +192,30 @@ fn patterns<P, E: std::fmt::Display>(
         };
         match result {
             Ok(pattern) => compiled.push(pattern),
-            Err(error) => context.error(&pointer, codes::INVALID_PATTERN, error.to_string()),
+            Err(error) => {
+                let diagnostic = Diagnostic::error(codes::INVALID_PATTERN, error.to_string());
+                let diagnostic = match pattern {
+                    PatternDocument::Glob(text) if text.ends_with('\\') => {
+                        diagnostic.help("write `\\\\` for a backslash")
+                    }
+                    PatternDocument::Glob(_) => diagnostic,
+                    PatternDocument::Regex { .. } => {
+                        diagnostic.help("it must fit the whole name; for a simple `*` write a glob, without `matches`")
+                    }
+                };
+                context.push(diagnostic, &pointer);
+            }
         }
     }
     compiled
 }
 
 fn condition(context: &mut Context<'_>, written: Option<&String>, phase: Phase, pointer: &str) -> Option<Condition> {
-    match Condition::compile(written?, phase) {
+    let expression = written?;
+    match Condition::compile(expression, phase) {
         Ok(condition) => Some(condition),
         Err(error) => {
-            context.error(pointer, codes::INVALID_EXPRESSION, error.to_string());
+            expression::refuse(context, &error, expression, pointer);
             None
         }
     }
@@ -237,65 +277,5 @@ fn json_type(word: TypeWord) -> JsonType {
         TypeWord::Boolean => JsonType::Boolean,
         TypeWord::Array => JsonType::Array,
         TypeWord::Object => JsonType::Object,
-    }
-}
-
-/// Resolves the limits; reports those that can never apply.
-pub fn limits(context: &mut Context<'_>, document: &PolicyDocument) -> Vec<LimitSpec> {
-    let mut limits: Vec<LimitSpec> = Vec::new();
-    for (index, written) in document.limits.iter().flatten().enumerate() {
-        let pointer = format!("/limits/{index}");
-        let Some(limit) = limit(context, written, &pointer) else { continue };
-        let same_kind = |other: &LimitSpec| std::mem::discriminant(&other.kind) == std::mem::discriminant(&limit.kind);
-        if limits.iter().any(|other| other.per == limit.per && other.selector == limit.selector && same_kind(other)) {
-            let diagnostic = Diagnostic::error(codes::DEAD_LIMIT, "an earlier limit counts the same");
-            let help = "keep one of them, or give them different `per`, `tools` or `methods`";
-            context.push(diagnostic.help(help), &pointer);
-        }
-        limits.push(limit);
-    }
-    limits
-}
-
-fn limit(context: &mut Context<'_>, written: &LimitDocument, pointer: &str) -> Option<LimitSpec> {
-    let kind = match (&written.rate, written.concurrent) {
-        (Some(rate), _) => {
-            let Some((count, period)) = rate.parse() else {
-                context.error(&format!("{pointer}/rate"), codes::INVALID_VALUE, format!("`{}` is no rate", rate.0));
-                return None;
-            };
-            LimitKind::Rate { count, period, burst: written.burst.unwrap_or(count) }
-        }
-        (None, Some(count)) => LimitKind::Concurrent { count },
-        (None, None) => return None,
-    };
-    if written.burst.is_some() && written.rate.is_none() {
-        let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "`burst` belongs to rates");
-        context.push_at_key(diagnostic, &format!("{pointer}/burst"));
-    }
-    let per = written.per.as_ref().map_or(&[PerWord::Subject][..], PerDocument::parts);
-    let mut per: Vec<Key> = per.iter().copied().map(key).collect();
-    per.sort_unstable();
-    let mut names = |list: &Option<Vec<PatternDocument>>, key: &str| -> Vec<NamePattern> {
-        patterns(context, list.as_deref(), &format!("{pointer}/{key}"), NamePattern::glob, NamePattern::regex)
-    };
-    let selector = LimitSelector { tools: names(&written.tools, "tools"), methods: names(&written.methods, "methods") };
-    // The limit is built for good when the service is compiled, with the fill that it had before.
-    match Limit::new(kind, per.clone(), selector.clone(), Arc::default()) {
-        Ok(_) => Some(LimitSpec { kind, per, selector }),
-        Err(error) => {
-            context.error(pointer, codes::DEAD_LIMIT, error.to_string());
-            None
-        }
-    }
-}
-
-fn key(word: PerWord) -> Key {
-    match word {
-        PerWord::Subject => Key::Subject,
-        PerWord::Client => Key::Client,
-        PerWord::Address => Key::Address,
-        PerWord::Tool => Key::Tool,
-        PerWord::Service => Key::Service,
     }
 }

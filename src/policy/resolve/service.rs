@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::context::Context;
 use super::installation::public_url;
 use super::provider::provider;
-use super::{rules, upstream};
+use super::{limits, rules, upstream};
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::service::{DenialForm, ServerRequests, UriForm, Visits};
 use crate::mcp::era::Revisions;
 use crate::oauth::challenge::is_scope_token;
-use crate::oauth::url::{EndpointUrl, ResourceUrl};
+use crate::oauth::url::{EndpointUrl, ResourceUrl, UrlErrorKind};
 use crate::policy::document::PolicyDocument;
 use crate::policy::document::policy::{DenialMode, UriMode};
-use crate::policy::document::scalar::listed;
+use crate::policy::document::scalar::{NameText, listed};
 use crate::policy::model::{Installation, Service};
 use crate::policy::{codes, suggest};
 use crate::providers::Definition;
@@ -30,12 +30,12 @@ const RESERVED_PATHS: [&str; 2] = ["/.well-known", "/healthz"];
 /// Resolves one policy against the installation. `None` when something is wrong that the report tells.
 pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installation: &Installation) -> Option<Service> {
     let resource = resource(context, document, installation);
-    let own = own_providers(context, document);
+    let own = own_providers(context, document, installation);
     let providers = providers(context, document, installation, &own);
     let upstream = upstream::upstream(context, &document.upstream, installation.timeouts);
     let default_scopes = scopes(context, document);
     let rules = rules::rules(context, document);
-    let limits = rules::limits(context, document);
+    let limits = limits::limits(context, document, rules.as_ref());
     let body_limit = context.size(document.body_limit.as_ref(), "/body_limit", BODY_LIMIT);
     if body_limit > LARGEST_BODY {
         context.error(
@@ -108,20 +108,19 @@ fn resource(context: &mut Context<'_>, document: &PolicyDocument, installation: 
         return None;
     };
     let path = document.route.path.trim_end_matches('/');
+    if !document.route.path.starts_with('/') || path.is_empty() {
+        let diagnostic = Diagnostic::error(codes::INVALID_ROUTE, "a route is a path below the root");
+        context.push(diagnostic.help("write for example `/mcp`"), "/route/path");
+        return None;
+    }
     if RESERVED_PATHS.iter().any(|reserved| path == *reserved || path.starts_with(&format!("{reserved}/"))) {
-        context.error("/route/path", codes::INVALID_ROUTE, format!("`{path}` belongs to the gateway itself"));
+        let diagnostic = Diagnostic::error(codes::INVALID_ROUTE, format!("`{path}` belongs to the gateway itself"));
+        context.push(diagnostic.help("choose a path that does not begin with it"), "/route/path");
         return None;
     }
     let public = match &document.route.host {
         None => public,
-        Some(host) => {
-            let url = format!("{}://{host}", public.url().scheme());
-            let url = context.url("/route/host", EndpointUrl::parse(&url))?;
-            if !url.is_origin() {
-                context.error("/route/host", codes::INVALID_ROUTE, format!("`{host}` is more than a host"));
-            }
-            url
-        }
+        Some(host) => own_host(context, host, &public)?,
     };
     match ResourceUrl::new(&public, path) {
         Ok(resource) => Some(resource),
@@ -129,6 +128,24 @@ fn resource(context: &mut Context<'_>, document: &PolicyDocument, installation: 
             context.push(Diagnostic::error(codes::INVALID_ROUTE, error.to_string()).help(error.help()), "/route/path");
             None
         }
+    }
+}
+
+/// The origin of a service on a host of its own: the public URL's scheme with this host.
+fn own_host(context: &mut Context<'_>, host: &str, public: &EndpointUrl) -> Option<EndpointUrl> {
+    if host.contains(['/', '?', '#', '@']) {
+        let diagnostic = Diagnostic::error(codes::INVALID_ROUTE, "this is more than a host");
+        context.push(diagnostic.help("write the name alone, such as `ci.example.com`"), "/route/host");
+        return None;
+    }
+    match EndpointUrl::parse(&format!("{}://{host}", public.url().scheme())) {
+        Err(error) if error.kind == UrlErrorKind::PlainHttp => {
+            let message = "a host that is not this machine needs https, and the public URL has http";
+            let help = "set `public_url`, for example `https://mcp.example.com`";
+            context.push(Diagnostic::error(codes::PUBLIC_URL_NEEDED, message).help(help), "/route/host");
+            None
+        }
+        parsed => context.url("/route/host", parsed),
     }
 }
 
@@ -144,11 +161,19 @@ fn host(resource: &ResourceUrl) -> Option<String> {
     resource.origin().split_once("://").map(|(_, authority)| authority.to_owned())
 }
 
-fn own_providers(context: &mut Context<'_>, document: &PolicyDocument) -> BTreeMap<String, Arc<Definition>> {
+fn own_providers(
+    context: &mut Context<'_>,
+    document: &PolicyDocument,
+    installation: &Installation,
+) -> BTreeMap<String, Arc<Definition>> {
     let mut own = BTreeMap::new();
+    let written_here = |name: &NameText| document.providers.iter().flatten().any(|(written, _)| written == name);
     for (name, written) in document.providers.iter().flatten() {
         let pointer = format!("/providers/{}", name.0);
-        if !document.authentication.providers.contains(name) {
+        // A name that is misspelt below is one mistake and not two.
+        let misspelt = |name: &NameText| !installation.providers.contains_key(&name.0) && !written_here(name);
+        let named = &document.authentication.providers;
+        if !named.contains(name) && !named.iter().any(misspelt) {
             let diagnostic =
                 Diagnostic::error(codes::UNUSED_PROVIDER, format!("the provider `{}` is not used", name.0));
             context.push_at_key(diagnostic.help("name it under `authentication.providers`, or remove it"), &pointer);
@@ -186,7 +211,10 @@ fn providers(
             continue;
         };
         if let Some(other) = found.iter().find(|other| other.issuer() == provider.issuer()) {
-            let message = format!("the providers `{}` and `{}` answer for the same tokens", other.name, provider.name);
+            // A provider of a policy carries the service's name before its own.
+            let short = |provider: &Definition| provider.name.rsplit('/').next().unwrap_or_default().to_owned();
+            let message =
+                format!("the providers `{}` and `{}` answer for the same tokens", short(other), short(provider));
             context.push(
                 Diagnostic::error(codes::AMBIGUOUS_ISSUER, message)
                     .help("providers are told apart by issuer: name one of them"),
@@ -221,11 +249,9 @@ fn scopes(context: &mut Context<'_>, document: &PolicyDocument) -> Vec<String> {
     for (name, scope) in scopes {
         let pointer = format!("/scopes/{}", crate::policy::tree::escaped(name));
         if !is_scope_token(name) {
-            let diagnostic = Diagnostic::error(
-                codes::INVALID_VALUE,
-                format!("`{name}` is no scope: visible ASCII without space, `\"` and `\\`"),
-            );
-            context.push_at_key(diagnostic, &pointer);
+            let diagnostic = Diagnostic::error(codes::INVALID_VALUE, format!("`{name}` is no scope"));
+            let help = "a scope is visible ASCII without spaces, `\"` and `\\`, such as `notes:read`";
+            context.push_at_key(diagnostic.help(help), &pointer);
         }
         for (index, implied) in scope.implies.iter().flatten().enumerate() {
             if !scopes.contains_key(implied) {

@@ -10,7 +10,7 @@ use http::header::{
 use super::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::engine::service::{DEFAULT_IDENTITY_HEADERS, IdentityHeaders};
-use crate::oauth::url::UpstreamUrl;
+use crate::oauth::url::{UpstreamUrl, UrlErrorKind};
 use crate::policy::codes;
 use crate::policy::document::upstream::{
     CredentialDocument, IdentityHeadersDocument, UpstreamDocument, UpstreamTlsDocument,
@@ -30,7 +30,14 @@ pub fn upstream(
     written: &UpstreamDocument,
     defaults: (Duration, Duration),
 ) -> Option<Upstream> {
-    let url = context.url("/upstream/url", UpstreamUrl::parse(&written.url))?;
+    let url = match UpstreamUrl::parse(&written.url) {
+        Err(error) if error.kind == UrlErrorKind::Scheme => {
+            let help = "write a full URL such as `http://127.0.0.1:9000/mcp`";
+            context.push(Diagnostic::error(codes::UNSAFE_URL, error.to_string()).help(help), "/upstream/url");
+            return None;
+        }
+        parsed => context.url("/upstream/url", parsed)?,
+    };
     if url.is_plain_off_loopback() {
         let diagnostic = Diagnostic::warning(
             codes::PLAIN_UPSTREAM,
@@ -90,7 +97,8 @@ fn tls(context: &mut Context<'_>, written: Option<&UpstreamTlsDocument>, url: &U
     if let Some(name) = &written.server_name
         && rustls::pki_types::DnsName::try_from(name.as_str()).is_err()
     {
-        context.error("/upstream/tls/server_name", codes::INVALID_VALUE, format!("`{name}` is no host name"));
+        let diagnostic = Diagnostic::error(codes::INVALID_VALUE, format!("`{name}` is no host name"));
+        context.push(diagnostic.help("write the name alone, such as `mcp.internal`"), "/upstream/tls/server_name");
     }
     let ca = written.ca_file.as_ref().and_then(|file| context.certificates("/upstream/tls/ca_file", file));
     let identity = match (&written.certificate, &written.key) {
@@ -102,7 +110,7 @@ fn tls(context: &mut Context<'_>, written: Option<&UpstreamTlsDocument>, url: &U
         (None, None) => None,
         _ => {
             let diagnostic = Diagnostic::error(codes::MISSING_KEY, "`certificate` and `key` belong together");
-            context.push_at_key(diagnostic, "/upstream/tls");
+            context.push_at_key(diagnostic.help("name both, or none"), "/upstream/tls");
             None
         }
     };
@@ -119,11 +127,9 @@ fn credential(context: &mut Context<'_>, written: &CredentialDocument) -> Option
     let prefix = written.prefix.clone().unwrap_or_else(|| bearer.to_owned());
     let value = [prefix.as_bytes(), secret.secret.expose()].concat();
     if http::HeaderValue::from_bytes(&value).is_err() {
-        context.error(
-            "/upstream/credential/secret",
-            codes::WEAK_SECRET,
-            "the secret cannot be written into a header: it holds a control character",
-        );
+        let diagnostic =
+            Diagnostic::error(codes::WEAK_SECRET, "the secret holds a line end or another control character");
+        context.push(diagnostic.help("a header cannot carry it: store the bare value"), "/upstream/credential/secret");
     }
     Some(Credential { header, prefix, secret })
 }
