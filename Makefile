@@ -33,7 +33,7 @@ help:
 demo: toolchain $(TOOL_CMAKE)
 	@echo '== building (the first time takes some minutes)' >&2
 	@$(BUILD) build --locked --bin portcullis
-	@exec $(CARGO_TARGET_DIR)/debug/portcullis demo
+	@exec $(CARGO_TARGET_DIR)/debug/portcullis demo --policy policies/demo.yaml
 
 test: toolchain sdk $(TOOL_CMAKE)
 	@echo '== building and running the tests (the first build takes some minutes)'

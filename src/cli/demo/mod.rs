@@ -2,25 +2,35 @@
 
 mod notes;
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{complain, fail, print, runtime};
+use crate::diagnostics::render::{self, Style};
+use crate::diagnostics::{Report, Source};
 use crate::engine::clock::{Clock as _, SystemClock};
 use crate::oauth::jws::{Algorithm, sign_with_secret};
+use crate::oauth::url::UpstreamUrl;
+use crate::policy::tree::Tree;
 
 const POLICY: &str = include_str!("../../../policies/demo.yaml");
 /// What the policy says, where the embedded server is put instead.
 const UPSTREAM: &str = "http://127.0.0.1:9000/mcp";
-const ISSUER: &str = "https://demo.portcullis.example";
-const SECRET: &str = "PORTCULLIS_DEMO_SECRET";
+/// How long the gateway may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `portcullis demo`.
 #[derive(Debug, clap::Args)]
@@ -28,58 +38,165 @@ pub(super) struct Arguments {
     /// Where the gateway listens.
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))]
     listen: SocketAddr,
+    /// The policy to serve; its `upstream.url` says where the demo's MCP server listens. Default: a copy of the one that
+    /// the demo was built with.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match start(arguments) {
-        Ok(mut gateway) => match gateway.wait() {
-            Ok(status) if status.success() => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
-        },
+    let Ok(runtime) = runtime() else { return fail("no runtime") };
+    let folder = std::env::temp_dir().join(format!("portcullis-demo-{}", std::process::id()));
+    let outcome = runtime.block_on(serve(arguments, &folder));
+    // Only what this run has written.
+    let _ = std::fs::remove_dir_all(&folder);
+    match outcome {
+        Ok(code) => code,
         Err(message) => fail(&message),
     }
 }
 
-fn start(arguments: &Arguments) -> Result<Child, String> {
+/// Starts everything, says how to use it, and waits until it is told to end.
+async fn serve(arguments: &Arguments, folder: &Path) -> Result<ExitCode, String> {
     let told = |error: std::io::Error| error.to_string();
-    let runtime = runtime().map_err(told)?;
-    let upstream = runtime.block_on(notes::serve()).map_err(told)?;
-    // The server lives as long as the process.
-    std::mem::forget(runtime);
-    let folder = std::env::temp_dir().join(format!("portcullis-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(told)?;
-    let policy = folder.join("demo.yaml");
-    std::fs::write(&policy, POLICY.replace(UPSTREAM, &format!("http://{upstream}/mcp"))).map_err(told)?;
+    // Signals that come while things start must not leave a gateway behind.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
+    std::fs::create_dir_all(folder).map_err(told)?;
+    let script = match &arguments.policy {
+        Some(file) => {
+            let script = Script::read(file.clone())?;
+            notes::serve(script.listener().await?);
+            script
+        }
+        None => copied(folder).await?,
+    };
     let mut secret = [0_u8; 48];
     OsRng.try_fill_bytes(&mut secret).map_err(|error| error.to_string())?;
     let secret = URL_SAFE_NO_PAD.encode(secret);
-    let resource = format!("http://{}/mcp", arguments.listen);
-    let token = token(&secret, &resource)?;
-
-    let program = std::env::current_exe().map_err(told)?;
-    let mut gateway = Command::new(program)
+    let resource = format!("http://{}{}", arguments.listen, script.route.trim_end_matches('/'));
+    let token = token(&secret, &script.issuer, &resource)?;
+    let log = folder.join("audit.jsonl");
+    let mut gateway = Command::new(std::env::current_exe().map_err(told)?)
         .args(["serve", "--listen", &arguments.listen.to_string()])
         .arg("--log")
-        .arg(folder.join("audit.jsonl"))
-        .arg(&policy)
-        .env(SECRET, secret)
+        .arg(&log)
+        .arg(&script.file)
+        .env(&script.variable, secret)
+        .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "error".into()))
         .stdout(Stdio::piped())
+        .kill_on_drop(true)
         .spawn()
         .map_err(told)?;
-    let Some(output) = gateway.stdout.take() else { return Err("the gateway has no output".to_owned()) };
-    let listening = BufReader::new(output).lines().map_while(Result::ok).any(|line| line.starts_with("listening="));
-    if !listening {
-        return Err("the gateway did not start".to_owned());
+    let mut output = BufReader::new(gateway.stdout.take().ok_or("the gateway has no output")?).lines();
+    loop {
+        tokio::select! {
+            line = output.next_line() => match line.map_err(told)? {
+                Some(line) if line.starts_with("listening=") => break,
+                Some(_) => {}
+                None => return Err("the gateway did not start".to_owned()),
+            },
+            _ = interrupt.recv() => return end(gateway).await,
+            _ = terminate.recv() => return end(gateway).await,
+        }
     }
     print(&format!("resource={resource}\ntoken={token}\n"));
-    complain(&explained(&resource, &policy.display().to_string(), &folder.join("audit.jsonl").display().to_string()));
-    Ok(gateway)
+    complain(&explained(&resource, &script.file.display().to_string(), &log.display().to_string()));
+    tokio::select! {
+        status = gateway.wait() => {
+            status.map_err(told)?;
+            Err("the gateway has ended".to_owned())
+        }
+        _ = interrupt.recv() => end(gateway).await,
+        _ = terminate.recv() => end(gateway).await,
+    }
 }
 
-fn token(secret: &str, resource: &str) -> Result<String, String> {
+/// Ends the gateway as an operator would, and waits for it.
+async fn end(mut gateway: Child) -> Result<ExitCode, String> {
+    if let Some(id) = gateway.id() {
+        // In a terminal it has had the same signal already.
+        let _ = Command::new("kill").args(["-s", "INT", &id.to_string()]).stderr(Stdio::null()).status().await;
+    }
+    match tokio::time::timeout(PATIENCE, gateway.wait()).await {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(_) => gateway.kill().await.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+    }
+}
+
+/// What the demo must know of the policy to play the rest.
+#[derive(Debug)]
+struct Script {
+    file: PathBuf,
+    upstream: UpstreamUrl,
+    route: String,
+    issuer: String,
+    variable: String,
+}
+
+impl Script {
+    fn read(file: PathBuf) -> Result<Self, String> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(&file).map_err(|error| format!("`{name}`: {error}"))?;
+        let source = Arc::new(Source { name: name.clone(), text });
+        let tree = Tree::parse(&source).map_err(|diagnostic| {
+            let mut report = Report::default();
+            report.push(diagnostic);
+            render::human(&report, Style::Plain)
+        })?;
+        let text = |pointer: &str| tree.value.pointer(pointer).and_then(Value::as_str);
+        let hmac = tree.value.pointer("/providers").and_then(Value::as_object).into_iter().flatten();
+        let hmac = hmac
+            .filter_map(|(_, provider)| provider.get("hmac"))
+            .find_map(|hmac| Some((hmac.get("issuer")?.as_str()?, hmac.pointer("/secrets/0/env")?.as_str()?)));
+        let (issuer, variable) = hmac.ok_or_else(|| {
+            format!("the demo signs its token itself: {name} needs a provider `hmac` with `secrets: [{{ env: NAME }}]`")
+        })?;
+        let url = text("/upstream/url").ok_or_else(|| format!("{name} has no `upstream.url`"))?;
+        let upstream = UpstreamUrl::parse(url).map_err(|error| format!("`upstream.url` of {name}: {error}"))?;
+        let (issuer, variable) = (issuer.to_owned(), variable.to_owned());
+        Ok(Self { upstream, route: text("/route/path").unwrap_or("/mcp").to_owned(), issuer, variable, file })
+    }
+
+    /// The place where the policy looks for its server.
+    async fn listener(&self) -> Result<TcpListener, String> {
+        let (url, file) = (self.upstream.as_str(), self.file.display());
+        let address = self
+            .upstream
+            .address()
+            .or((self.upstream.host() == "localhost").then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let Some(address) = address.filter(|address| address.is_loopback() && !self.upstream.is_https()) else {
+            return Err(format!(
+                "the demo's MCP server is on this machine, and {file} names {url}; write `http://127.0.0.1:9000/mcp`, or run \
+                 `portcullis serve {file}` to use your own server"
+            ));
+        };
+        let address = SocketAddr::new(address, self.upstream.port());
+        TcpListener::bind(address).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "{address} is in use, and {file} says that the demo's MCP server listens there; end what uses it, or write \
+                 another port into `upstream.url`"
+            ),
+            _ => format!("the demo's MCP server cannot listen on {address}: {error}"),
+        })
+    }
+}
+
+/// A copy of the policy that the program carries, with the server on a free port.
+async fn copied(folder: &Path) -> Result<Script, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(told)?;
+    let address = listener.local_addr().map_err(told)?;
+    let file = folder.join("demo.yaml");
+    std::fs::write(&file, POLICY.replace(UPSTREAM, &format!("http://{address}/mcp"))).map_err(told)?;
+    notes::serve(listener);
+    Script::read(file)
+}
+
+fn token(secret: &str, issuer: &str, resource: &str) -> Result<String, String> {
     let now = SystemClock.unix();
     let claims = json!({
-        "iss": ISSUER, "sub": "you", "aud": resource, "client_id": "demo", "scope": "notes:read", "iat": now, "exp": now + 8 * 3600,
+        "iss": issuer, "sub": "you", "aud": resource, "client_id": "demo", "scope": "notes:read", "iat": now, "exp": now + 8 * 3600,
     });
     let claims = claims.as_object().cloned().unwrap_or_default();
     sign_with_secret(Algorithm::Hs256, secret.as_bytes(), &claims).map_err(|fault| fault.to_string())
@@ -88,13 +205,18 @@ fn token(secret: &str, resource: &str) -> Result<String, String> {
 fn explained(resource: &str, policy: &str, log: &str) -> String {
     let call = |tool: &str, arguments: &str| {
         format!(
-            "  curl -s {resource} -H \"authorization: Bearer $token\" -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\\n    \
+            "curl -si {resource} -H \"authorization: Bearer $token\" -H 'content-type: application/json' \\\n  \
+             -H 'accept: application/json, text/event-stream' \\\n  \
              -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"{tool}\",\"arguments\":{arguments}}}}}'\n"
         )
     };
     format!(
-        "\nThe gateway serves {policy}; edit it and the change is in force at once.\nEvery decision is in {log}.\n\n\
-         With token=... set as printed above, this is permitted:\n{}this leads to step-up (403, insufficient_scope):\n{}and this never reaches the server:\n{}\nEnd with Ctrl-C.\n",
+        "\n# Serving {policy}: edit it, and the change is in force at once. Decisions: {log}\n\
+         # Paste the line token=... from above into a shell, and then these.\n\n\
+         # Allowed: the token holds notes:read.\n{}\n\
+         # Step-up: only a scope is missing, and the answer names it (403, insufficient_scope).\n{}\n\
+         # Denied: this never reaches the server (403).\n{}\n\
+         # Ctrl-C ends the demo.\n",
         call("search_notes", "{\"query\":\"gate\"}"),
         call("create_note", "{\"title\":\"New\",\"text\":\"...\"}"),
         call("delete_note", "{\"id\":\"1\"}"),

@@ -1,7 +1,6 @@
 //! The MCP server of the demo: a few notes in memory, both protocol eras, JSON answers.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -17,10 +16,8 @@ use tokio::net::TcpListener;
 /// Title and text of every note.
 type Notes = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Serves on a free port of loopback for as long as the runtime lives.
-pub(super) async fn serve() -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+/// Serves what comes in at `listener` for as long as the runtime lives.
+pub(super) fn serve(listener: TcpListener) {
     let first =
         [("The gate", "A portcullis is a gate that falls when it is let go."), ("The moat", "Water around a wall.")];
     let notes: Notes = Arc::new(Mutex::new(first.map(|(title, text)| (title.to_owned(), text.to_owned())).to_vec()));
@@ -31,7 +28,6 @@ pub(super) async fn serve() -> std::io::Result<SocketAddr> {
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
         }
     });
-    Ok(address)
 }
 
 async fn respond(request: Request<Incoming>, notes: Notes) -> Result<Response<Full<Bytes>>, Infallible> {
