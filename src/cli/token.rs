@@ -1,6 +1,7 @@
 //! `portcullis token`: make one for development, or explain one.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Files, check, fail, print, runtime};
+use crate::engine::authentication::Authentication;
 use crate::engine::clock::{Clock as _, SystemClock};
+use crate::engine::decision::{Denial, Reason};
+use crate::engine::service::Service;
 use crate::oauth::jws::{self, Algorithm};
 use crate::oauth::key::Key;
 use crate::policy::compile::Compiler;
@@ -22,31 +26,42 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// `portcullis token`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Sign a token with a shared secret.
+    /// Sign a token with a shared secret, for development and machines.
     Mint(Mint),
-    /// Show header and claims of a token, and which services would accept it. Reads the token from standard input.
+    /// Show header and claims of a token, and for each service and provider whether it is accepted and why not.
+    ///
+    /// The token is read from standard input, so that no history keeps it:
+    ///
+    ///     echo "$token" | portcullis token show policies
+    ///
+    /// Ends with 0 when a service accepts the token, otherwise with 1.
+    #[command(verbatim_doc_comment)]
     Show(Show),
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("secret").required(true).args(["secret_env", "secret_file"])))]
 pub(super) struct Mint {
     /// The environment variable that holds the secret.
     #[arg(long, value_name = "VARIABLE")]
-    secret_env: String,
-    /// `iss`.
-    #[arg(long)]
+    secret_env: Option<String>,
+    /// The file that holds the secret.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Who issues it (`iss`), exactly as the provider in the policy spells it.
+    #[arg(long, value_name = "URL")]
     issuer: String,
-    /// `aud`; several may be given.
-    #[arg(long, required = true)]
+    /// For whom it is (`aud`): the URL of the service, or one of its audiences; several may be given.
+    #[arg(long, required = true, value_name = "AUDIENCE")]
     audience: Vec<String>,
-    /// `sub`.
-    #[arg(long)]
+    /// Who it is about (`sub`).
+    #[arg(long, value_name = "NAME")]
     subject: String,
-    /// `client_id`.
-    #[arg(long)]
+    /// The client that uses it (`client_id`).
+    #[arg(long, value_name = "NAME")]
     client: Option<String>,
-    /// `scope`, separated by spaces.
-    #[arg(long)]
+    /// What it opens (`scope`), separated by spaces.
+    #[arg(long, value_name = "SCOPES")]
     scope: Option<String>,
     /// Another claim, as `name=JSON`; several may be given.
     #[arg(long, value_name = "NAME=JSON", value_parser = claim)]
@@ -55,8 +70,8 @@ pub(super) struct Mint {
     #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = duration)]
     expires: Duration,
     /// HS256, HS384 or HS512.
-    #[arg(long, default_value = "HS256")]
-    alg: String,
+    #[arg(long, default_value = "HS256", value_name = "ALGORITHM", value_parser = algorithm)]
+    alg: Algorithm,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +91,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     DurationText(text.to_owned()).parse().ok_or_else(|| "write for example 30s, 5m or 1h".to_owned())
 }
 
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let algorithm = Algorithm::parse(text).filter(|algorithm| algorithm.as_str().starts_with("HS"));
+    algorithm.ok_or_else(|| "write HS256, HS384 or HS512".to_owned())
+}
+
 pub(super) fn run(command: &Command) -> ExitCode {
     let outcome = match command {
         Command::Mint(mint) => self::mint(mint),
@@ -91,10 +111,16 @@ pub(super) fn run(command: &Command) -> ExitCode {
 }
 
 fn mint(mint: &Mint) -> Result<String, String> {
-    let algorithm = Algorithm::parse(&mint.alg).filter(|algorithm| algorithm.as_str().starts_with("HS"));
-    let algorithm = algorithm.ok_or_else(|| format!("`{}` is none of HS256, HS384 and HS512", mint.alg))?;
-    let secret = SecretRef::Env(mint.secret_env.clone()).read().map_err(|error| error.to_string())?;
-    Key::secret(algorithm, secret.expose()).map_err(|error| error.to_string())?;
+    let algorithm = mint.alg;
+    let from = match (&mint.secret_env, &mint.secret_file) {
+        (Some(name), _) => SecretRef::Env(name.clone()),
+        (None, file) => SecretRef::File(file.clone().unwrap_or_default()),
+    };
+    let secret = from.read().map_err(|error| error.to_string())?;
+    Key::secret(algorithm, secret.expose()).map_err(|error| {
+        let (name, bytes) = (algorithm.as_str(), algorithm.hash_length());
+        format!("{error}; {name} needs {bytes} random bytes at least: `openssl rand -base64 {bytes}`")
+    })?;
     let now = SystemClock.unix();
     let expires = now.saturating_add(i64::try_from(mint.expires.as_secs()).unwrap_or(i64::MAX));
     let audience = if let [only] = mint.audience.as_slice() { json!(only) } else { json!(mint.audience) };
@@ -137,33 +163,64 @@ fn show(show: &Show) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut accepted = 0;
-    for service in &snapshot.services {
-        let Ok(pipeline) = service.pipeline() else {
-            print(&format!("service {}: closed\n", service.name));
-            continue;
-        };
-        for provider in &pipeline.authentication.providers {
-            let provider = &provider.provider;
-            let verdict = match background.block_on(tokio::time::timeout(PATIENCE, provider.verify(token))) {
-                Ok(Ok(_)) => "verifies it".to_owned(),
-                Ok(Err(denial)) => refusal(&denial),
-                Err(_) => "does not answer".to_owned(),
-            };
-            print(&format!("service {}: provider {}: {verdict}\n", service.name, provider.name()));
+    let accepted: Vec<bool> = background.block_on(async {
+        let mut accepted = Vec::new();
+        for service in &snapshot.services {
+            accepted.push(tell(service, token).await);
         }
-        match background.block_on(pipeline.authentication.authenticate(token)) {
-            Ok(_) => {
-                accepted += 1;
-                print(&format!("service {}: ACCEPTED\n", service.name));
-            }
-            Err(denial) => print(&format!("service {}: refused, {}\n", service.name, refusal(&denial))),
-        }
-    }
-    if accepted > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        accepted
+    });
+    if accepted.contains(&true) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn refusal(denial: &crate::engine::decision::Denial) -> String {
+/// Says whether a service accepts the token, and what each of its providers finds.
+async fn tell(service: &Service, token: &str) -> bool {
+    let Ok(pipeline) = service.pipeline() else {
+        print(&format!("service {}: closed\n", service.name));
+        return false;
+    };
+    let outcome = tokio::time::timeout(PATIENCE, pipeline.authentication.authenticate(token)).await;
+    let (verdict, accepted) = match outcome {
+        Ok(Ok(_)) => ("accepted".to_owned(), true),
+        Ok(Err(denial)) => (format!("refused, {}", why(&denial, &pipeline.authentication)), false),
+        Err(_) => ("refused, the keys cannot be had now".to_owned(), false),
+    };
+    print(&format!("service {}: {verdict}\n", service.name));
+    for provider in &pipeline.authentication.providers {
+        let provider = &provider.provider;
+        let verdict = if provider.answers_for(jws::unverified_issuer(token).as_deref()) {
+            match tokio::time::timeout(PATIENCE, provider.verify(token)).await {
+                Ok(Ok(_)) => "the signature is good".to_owned(),
+                Ok(Err(denial)) => refusal(&denial),
+                Err(_) => "does not answer".to_owned(),
+            }
+        } else {
+            "does not issue such tokens".to_owned()
+        };
+        // A provider of a policy carries the service's name before its own.
+        let name = provider.name().rsplit('/').next().unwrap_or_default();
+        print(&format!("  provider {name}: {verdict}\n"));
+    }
+    accepted
+}
+
+/// The reason with what the service would accept instead.
+fn why(denial: &Denial, accepts: &Authentication) -> String {
+    let instead = match denial.reason {
+        Reason::AudienceMismatch => format!(": `aud` must be {}", accepts.audiences.join(" or ")),
+        Reason::ClientRefused => {
+            format!(
+                ": `client_id` or `azp` must be {}",
+                accepts.clients.iter().flatten().cloned().collect::<Vec<_>>().join(" or ")
+            )
+        }
+        Reason::IssuerUnknown => ": none of its providers issues such tokens".to_owned(),
+        _ => String::new(),
+    };
+    format!("{}{instead}", refusal(denial))
+}
+
+fn refusal(denial: &Denial) -> String {
     let detail = denial.internal.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default();
     format!("{}{detail}", denial.reason.as_str())
 }
