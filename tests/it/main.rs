@@ -7,6 +7,7 @@
 
 mod cli;
 mod demo;
+mod examples;
 mod fakes;
 mod golden;
 mod mcp;

@@ -1,0 +1,276 @@
+//! Every example and every policy of the repository does what its README says: checked, started, called.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::client::Reply;
+use crate::support::gateway::{BINARY, Setup};
+use crate::support::issuer::{merged, now};
+use crate::support::{Client, Gateway, Issuer, Key, Upstream};
+
+const SECRET: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a0-Zq3vX8kT1mW6yR4uP7sN2cL5hJ9gF0dB";
+/// What the examples name, and what stands there in a test.
+const LOGIN: &str = "https://login.example.com";
+const PUBLIC: &str = "https://mcp.example.com";
+/// Services whose tokens come from nowhere but a script: `check` says so, and nothing else.
+const WITHOUT_SIGN_IN: [&str; 2] = ["examples/hmac/policy.yaml", "policies/demo.yaml"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What `check` is given for each example and each policy.
+fn all() -> Vec<PathBuf> {
+    let entries = |folder: &str| {
+        let entries =
+            std::fs::read_dir(root().join(folder)).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut paths: Vec<PathBuf> = entries.collect();
+        paths.sort();
+        paths
+    };
+    let examples = entries("examples").into_iter().map(|folder| {
+        let alone = folder.join("policy.yaml");
+        if alone.exists() { alone } else { folder }
+    });
+    examples
+        .chain(entries("policies"))
+        .map(|path| path.strip_prefix(root()).expect("below the root").to_owned())
+        .collect()
+}
+
+/// The YAML files of an example with their paths in it.
+fn files(example: &str) -> Vec<(String, String)> {
+    let folder = root().join(example);
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
+    if folder.is_file() {
+        return vec![("policies/policy.yaml".to_owned(), read(&folder))];
+    }
+    let policies =
+        std::fs::read_dir(folder.join("policies")).expect("policies").map(|entry| entry.expect("one").path());
+    let name = |path: &Path| format!("policies/{}", path.file_name().expect("a name").to_string_lossy());
+    let mut found: Vec<_> = policies.map(|path| (name(&path), read(&path))).collect();
+    found.push(("portcullis.yaml".to_owned(), read(&folder.join("portcullis.yaml"))));
+    found
+}
+
+/// An example on its stage: the upstreams and the provider that it names are played here.
+struct Stage {
+    gateway: Gateway,
+    upstream: Upstream,
+    issuer: Issuer,
+}
+
+impl Stage {
+    async fn of(example: &str, adapt: impl Fn(String) -> String) -> Self {
+        let (upstream, issuer) = (Upstream::mcp(&["search_notes", "delete_note"]).await, Issuer::start().await);
+        let mut setup: Setup = Gateway::new();
+        for (path, text) in files(example) {
+            let mut text = adapt(text).replace(LOGIN, &issuer.url());
+            for port in 9000..9004 {
+                text = text.replace(&format!("http://127.0.0.1:{port}/mcp"), &upstream.url("/mcp"));
+            }
+            setup = setup.file(&path, &text);
+        }
+        for variable in ["NOTES_SECRET", "NOTES_SECRET_BEFORE", "TICKETS_API_KEY", "PORTCULLIS_DEMO_SECRET"] {
+            setup = setup.secret(variable, SECRET);
+        }
+        Self { gateway: setup.start().await, upstream, issuer }
+    }
+
+    fn client(&self, path: &str, host: Option<&str>, token: &str) -> Client {
+        let url = self.gateway.url(path);
+        let client = Client::new(&url).token(token);
+        match host {
+            Some(host) => client.host(host),
+            None => client,
+        }
+    }
+
+    /// A call that passes and reaches the server.
+    async fn passes(&self, client: &Client, tool: &str, arguments: Value) {
+        self.upstream.forget();
+        let reply = client.call_tool(tool, arguments).await;
+        assert_eq!(reply.status, 200, "{tool}: {reply:?}");
+        assert_eq!(self.upstream.received().len(), 1, "{tool} reaches the server");
+    }
+
+    /// A call that is refused and does not reach the server.
+    async fn refused(&self, client: &Client, tool: &str, arguments: Value, status: u16) -> Reply {
+        self.upstream.forget();
+        let reply = client.call_tool(tool, arguments).await;
+        assert_eq!(reply.status, status, "{tool}: {reply:?}");
+        self.upstream.assert_silent();
+        reply
+    }
+}
+
+/// A token signed with the shared secret of the examples.
+fn signed(issuer: &str, audience: &str, changes: Value) -> String {
+    let claims = json!({"iss": issuer, "aud": audience, "sub": "alice", "iat": now(), "exp": now() + 600});
+    let claims = merged(claims, changes).to_string();
+    Key::Hs256(SECRET.as_bytes()).sign(br#"{"alg":"HS256","typ":"JWT"}"#, claims.as_bytes())
+}
+
+#[test]
+fn every_example_and_policy_passes_a_strict_check() {
+    for path in all() {
+        let path = path.to_str().expect("UTF-8");
+        let mut command = Command::new(BINARY);
+        command.args(["check", "--deny-warnings", "--format", "json", path]).current_dir(root());
+        for variable in ["NOTES_SECRET", "NOTES_SECRET_BEFORE", "TICKETS_API_KEY", "PORTCULLIS_DEMO_SECRET"] {
+            command.env(variable, SECRET);
+        }
+        let output = command.output().expect("the binary runs");
+        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let codes: Vec<&str> = said.as_array().expect("a list").iter().filter_map(|one| one["code"].as_str()).collect();
+        let wanted: &[&str] = if WITHOUT_SIGN_IN.contains(&path) { &["no-authorization-server"] } else { &[] };
+        assert_eq!(codes, wanted, "{path}: {said:#}");
+    }
+}
+
+#[test]
+fn every_example_and_policy_is_started_by_a_test() {
+    let source = std::fs::read_to_string(root().join("tests/it/examples.rs")).expect("this file");
+    let started: BTreeSet<&str> =
+        source.split("Stage::of(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for path in all() {
+        assert!(started.contains(path.to_str().expect("UTF-8")), "{} is not started", path.display());
+    }
+    for folder in all().iter().filter(|path| path.starts_with("examples")) {
+        let folder = if folder.is_dir() { folder } else { folder.parent().expect("a folder") };
+        assert!(root().join(folder).join("README.md").exists(), "{} has a README", folder.display());
+    }
+}
+
+#[tokio::test]
+async fn shared_secrets_open_everything_but_what_is_denied_and_both_count_during_rotation() {
+    let stage = Stage::of("examples/hmac/policy.yaml", |text| text).await;
+    let resource = stage.gateway.url("/notes/mcp");
+    let client = stage.client("/notes/mcp", None, &signed("https://issuer.example.com", &resource, json!({})));
+    stage.passes(&client, "search_notes", json!({})).await;
+    stage.refused(&client, "delete_note", json!({}), 403).await;
+    let forged = Key::Hs256(b"another secret that is long enough for the hash").sign(br#"{"alg":"HS256"}"#, b"{}");
+    stage.refused(&stage.client("/notes/mcp", None, &forged), "search_notes", json!({}), 401).await;
+}
+
+#[tokio::test]
+async fn company_sign_in_opens_by_audience_client_group_and_scope() {
+    let stage = Stage::of("examples/oidc", |text| text).await;
+    let token = |changes: Value| {
+        let claims = json!({"client_id": "claude", "groups": ["staff"], "scope": "wiki:write"});
+        stage.issuer.token("api://wiki-mcp", merged(claims, changes))
+    };
+    let host = Some("mcp.example.com");
+    let staff = stage.client("/wiki/mcp", host, &token(json!({})));
+    stage.passes(&staff, "get_page", json!({})).await;
+    stage.passes(&staff, "update_page", json!({})).await;
+    stage.refused(&staff, "delete_page", json!({}), 403).await;
+    let contractor = stage.client("/wiki/mcp", host, &token(json!({"groups": ["contractors"]})));
+    stage.passes(&contractor, "get_page", json!({})).await;
+    stage.refused(&contractor, "update_page", json!({}), 403).await;
+    for changes in [json!({"client_id": "other"}), json!({"groups": ["guests"]}), json!({"aud": "api://other"})] {
+        let stranger = stage.client("/wiki/mcp", host, &token(changes));
+        stage.refused(&stranger, "get_page", json!({}), 401).await;
+    }
+    let anonymous = Client::new(&stage.gateway.url("/wiki/mcp")).host("mcp.example.com");
+    let challenge = stage.refused(&anonymous, "get_page", json!({}), 401).await;
+    let metadata = format!("resource_metadata=\"{PUBLIC}/.well-known/oauth-protected-resource/wiki/mcp\"");
+    assert!(challenge.header("www-authenticate").contains(&metadata), "{challenge:?}");
+}
+
+#[tokio::test]
+async fn several_services_are_audiences_of_their_own_and_machines_have_keys() {
+    let key = "a-key-of-the-nightly-build-that-is-random-enough";
+    let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let stage = Stage::of("examples/several-services", |text| {
+        text.replace("4f6a1f5d6c0e3a8f1f9b2c7d5e8a0b3c6d9e2f5a8b1c4d7e0f3a6b9c2d5e8f1a", &digest)
+    })
+    .await;
+    let host = Some("mcp.example.com");
+    let token =
+        |service: &str, scope: &str| stage.issuer.token(&format!("{PUBLIC}/{service}/mcp"), json!({"scope": scope}));
+    let wiki = token("wiki", "wiki:read");
+    stage.passes(&stage.client("/wiki/mcp", host, &wiki), "get_page", json!({})).await;
+    stage.refused(&stage.client("/wiki/mcp", host, &wiki), "delete_page", json!({}), 403).await;
+    stage.refused(&stage.client("/tickets/mcp", host, &wiki), "get_ticket", json!({}), 401).await;
+
+    let tickets = stage.client("/tickets/mcp", host, &token("tickets", "tickets:write"));
+    stage.passes(&tickets, "open_ticket", json!({})).await;
+    let seen = stage.upstream.received();
+    assert_eq!(seen[0].header("x-api-key"), [SECRET], "the server gets a key of its own");
+    assert!(seen[0].header("authorization").is_empty(), "and never the caller's token");
+
+    let build = stage.client("/build/mcp", Some("ci.example.com"), key);
+    stage.passes(&build, "start_build", json!({})).await;
+    stage.refused(&build, "drop_build", json!({}), 403).await;
+    stage.refused(&stage.client("/build/mcp", host, key), "start_build", json!({}), 404).await;
+    let other = stage.client("/build/mcp", Some("ci.example.com"), "another-key-that-nobody-has-written-down");
+    stage.refused(&other, "start_build", json!({}), 401).await;
+}
+
+#[tokio::test]
+async fn arguments_decide() {
+    let stage = Stage::of("examples/argument-rules/policy.yaml", |text| text).await;
+    let resource = stage.gateway.url("/github/mcp");
+    let claims = json!({"scope": "github:write", "department": "finance", "currency": "EUR"});
+    let client = stage.client("/github/mcp", None, &stage.issuer.token(&resource, claims));
+    let issue = json!({"repo": "acme/site", "title": "It does not load", "labels": ["bug"]});
+    stage.passes(&client, "create_issue", issue.clone()).await;
+    for changes in [
+        json!({"repo": "other/site"}),
+        json!({"title": "?"}),
+        json!({"labels": ["bug", "urgent"]}),
+        json!({"labels": null, "assignee": "me"}),
+    ] {
+        stage.refused(&client, "create_issue", merged(issue.clone(), changes), 403).await;
+    }
+    let payment = |amount: u32, currency: &str| json!({"payment": {"amount": amount, "currency": currency}});
+    stage.passes(&client, "transfer_credits", payment(1000, "EUR")).await;
+    stage.refused(&client, "transfer_credits", payment(1001, "EUR"), 403).await;
+    stage.refused(&client, "transfer_credits", payment(1, "USD"), 403).await;
+    stage.passes(&client, "get_file", json!({"path": "src/lib.rs"})).await;
+    stage.refused(&client, "get_file", json!({"path": "secrets/key"}), 403).await;
+}
+
+#[tokio::test]
+async fn more_scopes_are_asked_for_only_when_they_help() {
+    let stage = Stage::of("examples/step-up/policy.yaml", |text| text).await;
+    let resource = stage.gateway.url("/calendar/mcp");
+    let with =
+        |scope: &str| stage.client("/calendar/mcp", None, &stage.issuer.token(&resource, json!({"scope": scope})));
+    let reader = with("calendar:read");
+    stage.passes(&reader, "list_events", json!({})).await;
+    let step_up = stage.refused(&reader, "create_event", json!({}), 403).await;
+    let challenge = step_up.header("www-authenticate");
+    assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.contains("calendar:write"), "{challenge}");
+    let final_denial = stage.refused(&reader, "erase_calendar", json!({}), 403).await;
+    assert_eq!(final_denial.header("www-authenticate"), "", "no scope would help");
+    stage.passes(&with("calendar:admin"), "create_event", json!({})).await;
+}
+
+#[tokio::test]
+async fn the_demo_policy_allows_denies_and_steps_up() {
+    let stage = Stage::of("policies/demo.yaml", |text| text).await;
+    let resource = stage.gateway.url("/mcp");
+    let claims = json!({"scope": "notes:read"});
+    let client = stage.client("/mcp", None, &signed("https://demo.portcullis.example", &resource, claims));
+    stage.passes(&client, "search_notes", json!({"query": "gate"})).await;
+    stage.refused(&client, "delete_note", json!({"id": "1"}), 403).await;
+    let step_up = stage.refused(&client, "create_note", json!({"title": "New"}), 403).await;
+    assert!(step_up.header("www-authenticate").contains("notes:write"), "{step_up:?}");
+}
+
+#[tokio::test]
+async fn the_template_works_as_it_is() {
+    let stage = Stage::of("policies/template-resource-server.yaml", |text| text).await;
+    let resource = stage.gateway.url("/example/mcp");
+    let client = stage.client("/example/mcp", None, &stage.issuer.token(&resource, json!({"scope": "example:read"})));
+    stage.passes(&client, "get_record", json!({})).await;
+    stage.refused(&client, "delete_record", json!({}), 403).await;
+    let step_up = stage.refused(&client, "update_record", json!({}), 403).await;
+    assert!(step_up.header("www-authenticate").contains("example:write"), "{step_up:?}");
+}
