@@ -361,6 +361,31 @@ mod tests {
     }
 
     #[test]
+    fn e03_a_private_use_uri_is_exact_whatever_its_entry_grants() {
+        for list in [
+            [AllowedRedirect::Exact(uri("com.example.app:/cb"))],
+            [AllowedRedirect::AnyPort(uri("com.example.app:/cb"))],
+        ] {
+            assert!(accept(&list, "com.example.app:/cb").is_ok());
+            for presented in
+                ["COM.example.app:/cb", "com.example.app:/cb/", "com.example.app:/cb?x=1", "com.example.app:9/cb"]
+            {
+                assert_eq!(accept(&list, presented).unwrap_err(), RedirectError::NotListed, "{presented}");
+            }
+        }
+    }
+
+    #[test]
+    fn e07_a_list_of_nothing_but_blanks_is_no_list() {
+        for list in ["", " ", "\t", " , ", "\n"] {
+            for entry in list.split(',') {
+                assert_eq!(RedirectUri::parse(entry).unwrap_err(), RedirectError::Empty, "{list:?}");
+            }
+        }
+        assert_eq!(RedirectUri::parse(" https://a.example/cb").unwrap_err(), RedirectError::Character);
+    }
+
+    #[test]
     fn any_loopback_means_this_machine_only() {
         let list = [AllowedRedirect::AnyLoopback];
         for presented in ["http://localhost:5000/callback", "http://127.0.0.1:1/", "http://[::1]:1/x"] {
