@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::load::Good;
+use super::load::{Claim, Good};
 use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model, Upstream as UpstreamModel};
 use crate::diagnostics::Diagnostic;
 use crate::egress::names::{self, Addresses};
@@ -70,11 +70,16 @@ impl Compiler {
         })
     }
 
-    /// Compiles everything into the next snapshot.
+    /// Compiles everything into the next snapshot; what is only claimed is closed.
     ///
     /// # Errors
     /// The installation's own settings cannot be used.
-    pub fn snapshot(&mut self, installation: &Good<Installation>, entries: &[Entry]) -> Result<Snapshot, Diagnostic> {
+    pub fn snapshot(
+        &mut self,
+        installation: &Good<Installation>,
+        entries: &[Entry],
+        claims: &[Claim],
+    ) -> Result<Snapshot, Diagnostic> {
         let model = &installation.model;
         self.take_over_egress(&model.egress)
             .map_err(|error| Diagnostic::error(codes::INVALID_CERTIFICATE, error.to_string()))?;
@@ -88,6 +93,15 @@ impl Compiler {
             }
             hash.update(entry.good.hash);
             services.push(service);
+        }
+        for claim in claims {
+            hash.update([&claim.name, &claim.host, &claim.path].map(String::as_str).join("\n"));
+            services.push(Arc::new(Service {
+                name: claim.name.as_str().into(),
+                host: claim.host.clone(),
+                path: claim.path.clone(),
+                state: State::Closed(Reason::ServiceClosed),
+            }));
         }
         self.services = kept;
         self.forget(entries);

@@ -10,15 +10,20 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use super::document::policy::RouteDocument;
+use super::document::scalar::NameText;
 use super::document::{InstallationDocument, PolicyDocument};
 use super::model::{Installation, Service};
-use super::resolve::across::{Claimed, conflicts};
+use super::resolve::across::{Claimed, Owner, conflicts};
 use super::resolve::{self, Context, Dependency, Overrides};
 use super::schema::Kind;
 use super::source::{File, Files};
 use super::tree::Tree;
 use super::{codes, shape};
 use crate::diagnostics::{Diagnostic, Place, Report, Source};
+
+/// What an absent installation says.
+const NOTHING: &str = "{}\n";
 
 /// A file that is good, with everything its meaning was made from.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub struct Good<M> {
     pub dependencies: Vec<Dependency>,
     /// Warnings.
     pub warnings: Report,
-    /// SHA-256 of text, dependencies and, for a policy, of its installation.
+    /// SHA-256 of name, text, dependencies and, for a policy, of its installation.
     pub hash: [u8; 32],
     places: Vec<Place>,
 }
@@ -43,6 +48,19 @@ pub struct Policy {
     pub path: PathBuf,
     /// What it means now; `None` when it is broken.
     pub good: Option<Arc<Good<Service>>>,
+    /// Of a broken file, the name and route that it claims, when they can be told.
+    pub claim: Option<Claim>,
+}
+
+/// Where a service would be if its file were good: requests there are answered 503 and not 404.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The name.
+    pub name: String,
+    /// The host of its route.
+    pub host: String,
+    /// The path of its route.
+    pub path: String,
 }
 
 /// Everything that was loaded.
@@ -54,6 +72,15 @@ pub struct Loaded {
     pub policies: Vec<Policy>,
     /// Everything that was found.
     pub report: Report,
+    /// What broken files depend on: they may be mended there.
+    pub wanted: Vec<Dependency>,
+}
+
+/// What comes up while files are loaded.
+#[derive(Debug, Default)]
+struct Findings {
+    report: Report,
+    wanted: Vec<Dependency>,
 }
 
 /// What runs now, by the path of its file.
@@ -71,25 +98,29 @@ pub struct Before {
 /// Loads all files.
 #[must_use]
 pub fn load(files: &Files, overrides: &Overrides, before: &Before) -> Loaded {
-    let mut report = Report::default();
-    let installation = load_installation(files.installation.as_ref(), overrides, before, &mut report);
+    let mut findings = Findings::default();
+    let installation = load_installation(files.installation.as_ref(), overrides, before, &mut findings);
     let against = installation.clone().or_else(|| before.installation.clone());
     let mut policies: Vec<Policy> = Vec::with_capacity(files.policies.len());
     for file in &files.policies {
         let good = match &against {
-            Some(against) => load_policy(file, against, before, &mut report),
+            Some(against) => load_policy(file, against, before, &mut findings),
             None => {
-                read_alone(file, &mut report);
+                read_alone(file, &mut findings.report);
                 None
             }
         };
-        policies.push(Policy { path: file.path.clone(), good });
+        policies.push(Policy { path: file.path.clone(), good, claim: None });
     }
-    compare(&mut policies, before, &mut report);
+    compare(&mut policies, before, &mut findings.report);
+    for (policy, file) in policies.iter_mut().zip(&files.policies).filter(|(policy, _)| policy.good.is_none()) {
+        policy.claim = against.as_ref().and_then(|against| claim(file, &against.model));
+    }
     if let Some(installation) = &installation {
-        check_default_service(installation, &policies, &mut report);
+        check_default_service(installation, &policies, &mut findings.report);
     }
-    Loaded { installation, policies, report }
+    let Findings { report, wanted } = findings;
+    Loaded { installation, policies, report, wanted }
 }
 
 /// Resolves a policy text that was good against another installation. `None` when it is no longer good: a provider, key
@@ -97,62 +128,110 @@ pub fn load(files: &Files, overrides: &Overrides, before: &Before) -> Loaded {
 #[must_use]
 pub fn again(path: &Path, good: &Good<Service>, installation: &Good<Installation>) -> Option<Arc<Good<Service>>> {
     let file = File { path: path.to_owned(), text: Ok(Arc::clone(&good.source)) };
-    load_policy(&file, installation, &Before::default(), &mut Report::default())
+    load_policy(&file, installation, &Before::default(), &mut Findings::default())
 }
 
 fn load_installation(
     file: Option<&File>,
     overrides: &Overrides,
     before: &Before,
-    report: &mut Report,
+    findings: &mut Findings,
 ) -> Option<Arc<Good<Installation>>> {
-    let empty = || Arc::new(Source { name: super::source::INSTALLATION.to_owned(), text: "{}\n".to_owned() });
+    let empty = || Arc::new(Source { name: super::source::INSTALLATION.to_owned(), text: NOTHING.to_owned() });
     let path = file.map_or_else(|| PathBuf::from(super::source::INSTALLATION), |file| file.path.clone());
     let source = match file.map(|file| &file.text) {
         None => empty(),
+        // A file that was cut off at its start is no decision to have every default.
+        Some(Ok(source)) if source.text.trim().is_empty() && before.installation.as_ref().is_some_and(is_written) => {
+            let message = format!("`{}` has become empty", source.name);
+            let help = "write `{}` if every setting shall have its default";
+            findings.report.push(Diagnostic::error(codes::UNREADABLE, message).help(help));
+            return None;
+        }
         Some(Ok(source)) if source.text.trim().is_empty() => empty(),
         Some(Ok(source)) => Arc::clone(source),
         Some(Err(diagnostic)) => {
-            report.push(diagnostic.clone());
+            findings.report.push(diagnostic.clone());
             return None;
         }
     };
     if let Some(good) = before.installation.as_ref().filter(|good| is_current(good, &source)) {
-        report.extend(good.warnings.clone());
         return Some(Arc::clone(good));
     }
-    let tree = read::<InstallationDocument>(&source, Kind::Installation, report)?;
-    let mut context = Context::new(&tree.0, &path);
-    let installation = resolve::installation(&mut context, &tree.1, overrides);
-    finish(context, Some(installation), &source, &[], Vec::new(), report)
+    let (tree, document) = read::<InstallationDocument>(&source, Kind::Installation, &mut findings.report)?;
+    let mut context = Context::new(&tree, &path);
+    let installation = resolve::installation(&mut context, &document, overrides);
+    if let Some(running) = &before.installation {
+        refuse_what_needs_a_restart(&mut context, &running.model, &installation);
+        // When nobody changed the file, a secret or key went that it names. That closes the services of the provider, and
+        // they are closed by having none; everything else in the file is as good as before.
+        if running.source == source && context.report.errors() == context.provider_errors {
+            let found = std::mem::take(&mut context.report);
+            findings.report.extend(found);
+        }
+    }
+    finish(context, Some(installation), &source, &[], Vec::new(), findings)
+}
+
+fn is_written(good: &Arc<Good<Installation>>) -> bool {
+    good.source.text != NOTHING
+}
+
+/// Listeners and the log are fixed once the process runs: a file that changes them is broken as a whole.
+fn refuse_what_needs_a_restart(context: &mut Context<'_>, running: &Installation, new: &Installation) {
+    let (changed, pointer) = if running.listeners != new.listeners {
+        ("listeners", "/listeners")
+    } else if running.log.file != new.log.file {
+        ("log.file", "/log/file")
+    } else {
+        return;
+    };
+    let message = format!("`{changed}` cannot change while the process runs; everything in the file is left as it was");
+    context.push_at_key(Diagnostic::error(codes::NEEDS_RESTART, message).help("restart the process"), pointer);
+}
+
+/// What a file that cannot be served says about where it would be.
+fn claim(file: &File, installation: &Installation) -> Option<Claim> {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        service: NameText,
+        route: RouteDocument,
+        public_url: Option<String>,
+    }
+    let tree = Tree::parse(file.text.as_ref().ok()?).ok()?;
+    let written: Written = serde_json::from_value(tree.value.clone()).ok()?;
+    let mut context = Context::new(&tree, &file.path);
+    let resource = resolve::resource(&mut context, &written.route, written.public_url.as_deref(), installation)?;
+    let host = resolve::host(&resource)?;
+    Some(Claim { name: written.service.0, host, path: resource.path().to_owned() })
 }
 
 fn load_policy(
     file: &File,
     installation: &Good<Installation>,
     before: &Before,
-    report: &mut Report,
+    findings: &mut Findings,
 ) -> Option<Arc<Good<Service>>> {
     let source = match &file.text {
         Ok(source) => source,
         Err(diagnostic) => {
-            report.push(diagnostic.clone());
+            findings.report.push(diagnostic.clone());
             return None;
         }
     };
     let running = before.running.get(&file.path);
     let same_installation = before.installation.as_ref().is_some_and(|before| before.hash == installation.hash);
+    // Its warnings were told when it was read.
     if let Some(good) = running.filter(|good| same_installation && is_current(good, source)) {
-        report.extend(good.warnings.clone());
         return Some(Arc::clone(good));
     }
-    let (tree, document) = read::<PolicyDocument>(source, Kind::Policy, report)?;
+    let (tree, document) = read::<PolicyDocument>(source, Kind::Policy, &mut findings.report)?;
     let mut context = Context::new(&tree, &file.path);
     let service = resolve::service(&mut context, &document, &installation.model);
     let audience =
         if document.authentication.audiences.is_some() { "/authentication/audiences" } else { "/authentication" };
     let places = vec![tree.value_at("/service"), tree.value_at("/route/path"), tree.key_at(audience)];
-    finish(context, service, source, &installation.hash, places, report)
+    finish(context, service, source, &installation.hash, places, findings)
 }
 
 /// Without an installation nothing can be resolved, but what a policy itself gets wrong can be said.
@@ -194,14 +273,20 @@ fn finish<M>(
     source: &Arc<Source>,
     base: &[u8],
     places: Vec<Place>,
-    report: &mut Report,
+    findings: &mut Findings,
 ) -> Option<Arc<Good<M>>> {
     let Context { report: found, dependencies, .. } = context;
-    report.extend(found.clone());
+    findings.report.extend(found.clone());
     if found.has_errors() {
+        findings.wanted.extend(dependencies);
         return None;
     }
-    let mut hash = Sha256::new().chain_update(base).chain_update(source.text.as_bytes());
+    // The name belongs to it: the audit record says in which file a rule stands.
+    let mut hash = Sha256::new().chain_update(base);
+    for part in [&source.name, &source.text] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
     for dependency in &dependencies {
         hash.update(dependency.content.unwrap_or_default());
     }
@@ -216,34 +301,30 @@ fn finish<M>(
     }))
 }
 
-fn is_current<M>(good: &Good<M>, source: &Source) -> bool {
-    good.source.text == source.text
-        && good.source.name == source.name
+fn is_current<M>(good: &Good<M>, source: &Arc<Source>) -> bool {
+    (Arc::ptr_eq(&good.source, source) || good.source == *source)
         && good.dependencies.iter().all(Dependency::is_current)
 }
 
 /// Breaks the policies that contradict others.
 fn compare(policies: &mut [Policy], before: &Before, report: &mut Report) {
-    let mut claimed = Vec::new();
-    let mut indexes = Vec::new();
+    let mut claimed = Vec::with_capacity(policies.len());
+    let mut indexes = Vec::with_capacity(policies.len());
     for (index, policy) in policies.iter().enumerate() {
         let Some(good) = &policy.good else { continue };
         let [name, route, audience] = good.places.as_slice() else { continue };
-        let owner = before.running.get(&policy.path).is_some_and(|running| {
-            running.model.name == good.model.name
-                && running.model.resource == good.model.resource
-                && running.model.audiences == good.model.audiences
-        });
+        let running = before.running.get(&policy.path).map(|running| &running.model);
+        let owner = Owner {
+            of_name: running.is_some_and(|running| running.name == good.model.name),
+            of_route: running.is_some_and(|running| running.resource == good.model.resource),
+            of_audiences: running.is_some_and(|running| running.audiences == good.model.audiences),
+        };
         indexes.push(index);
-        claimed.push(Claimed {
-            service: Arc::clone(&good.model),
-            name: name.clone(),
-            route: route.clone(),
-            audience: audience.clone(),
-            owner,
-        });
+        claimed.push(Claimed { service: &good.model, name, route, audience, owner });
     }
-    for (index, diagnostic) in conflicts(&claimed) {
+    let conflicts = conflicts(&claimed);
+    drop(claimed);
+    for (index, diagnostic) in conflicts {
         report.push(diagnostic);
         if let Some(policy) = indexes.get(index).and_then(|index| policies.get_mut(*index)) {
             policy.good = None;

@@ -1,8 +1,11 @@
 //! Which files make an installation, and their texts.
 
+use std::collections::HashMap;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::codes;
 use crate::diagnostics::{Diagnostic, Report, Source};
@@ -14,6 +17,8 @@ const LARGEST: u64 = 1024 * 1024;
 pub const INSTALLATION: &str = "portcullis.yaml";
 /// The folder of policies beside it.
 const POLICIES: &str = "policies";
+/// A file that changed so shortly before it was read may change again without looking different from outside.
+const CLOCK_TICK: Duration = Duration::from_secs(2);
 
 /// Where the operator's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,27 @@ pub struct File {
     /// What it says, or what is wrong with it.
     pub text: Result<Arc<Source>, Diagnostic>,
 }
+
+/// How a file looks from outside: what differs means that it may say something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<SystemTime>,
+    changed: (i64, i64),
+    size: u64,
+    inode: (u64, u64),
+}
+
+/// Which files there are and how each looks, without reading one. Of a file that is not there, there is no stamp.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    installation: Option<(PathBuf, Option<Stamp>)>,
+    policies: Vec<(PathBuf, Option<Stamp>)>,
+    folders: Vec<String>,
+}
+
+/// Texts by path, as they were last read: what looks the same from outside is not read again.
+#[derive(Debug, Default)]
+pub struct Texts(HashMap<PathBuf, (Stamp, Arc<Source>)>);
 
 /// Everything that was read at once.
 #[derive(Debug, Clone)]
@@ -73,15 +99,32 @@ impl Layout {
             Some(parent) => parent.to_owned(),
             None => path.clone(),
         };
-        let policies = self.policies.iter().map(|path| if path.is_dir() { path.clone() } else { folder(path) });
-        self.installation.iter().map(folder).chain(policies).collect()
+        // The folder around a folder of policies tells when another takes its place.
+        let policies = self.policies.iter().filter(|path| path.is_dir()).cloned();
+        self.installation.iter().chain(&self.policies).map(folder).chain(policies).collect()
     }
 
-    /// Every file of the layout as it is now, without reading one.
+    /// Looks at every file from outside.
     #[must_use]
-    pub fn files(&self) -> Vec<PathBuf> {
-        let policies = self.policies.iter().flat_map(|path| policy_paths(path).unwrap_or_default());
-        self.installation.iter().cloned().chain(policies).collect()
+    pub fn look(&self) -> Look {
+        let seen = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        };
+        let (mut policies, mut folders) = (Vec::new(), Vec::new());
+        for path in &self.policies {
+            match policy_paths(path) {
+                Ok(paths) => policies.extend(paths),
+                Err(diagnostic) => folders.push(diagnostic.message),
+            }
+        }
+        policies.sort_unstable();
+        policies.dedup();
+        Look {
+            installation: self.installation.clone().map(seen),
+            policies: policies.into_iter().map(seen).collect(),
+            folders,
+        }
     }
 
     /// Reads every file.
@@ -90,24 +133,55 @@ impl Layout {
     /// A folder is missing, unreadable or empty: nothing may be concluded from that, least of all that every policy was
     /// deleted.
     pub fn read(&self) -> Result<Files, Report> {
+        self.read_again(&self.look(), &mut Texts::default())
+    }
+
+    /// Reads the files that `look` found, except those whose text is known.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_again(&self, look: &Look, texts: &mut Texts) -> Result<Files, Report> {
         let mut report = Report::default();
-        let mut policies = Vec::new();
-        for path in &self.policies {
-            match policy_paths(path) {
-                Ok(paths) => policies.extend(paths),
-                Err(diagnostic) => report.push(diagnostic),
-            }
+        if !look.folders.is_empty() {
+            self.policies.iter().filter_map(|path| policy_paths(path).err()).for_each(|found| report.push(found));
         }
         if report.has_errors() {
             return Err(report);
         }
-        policies.sort();
-        policies.dedup();
-        let file = |path: PathBuf| File { text: read(&path), path };
+        let began = SystemTime::now();
+        let before = std::mem::take(&mut texts.0);
+        let mut file = |(path, stamp): &(PathBuf, Option<Stamp>)| {
+            let known = before.get(path).filter(|(known, _)| Some(*known) == *stamp);
+            let text = known.map_or_else(|| read(path), |(_, text)| Ok(Arc::clone(text)));
+            if let (Ok(text), Some(stamp)) = (&text, stamp.filter(|stamp| known.is_some() || stamp.is_settled(began))) {
+                texts.0.insert(path.clone(), (stamp, Arc::clone(text)));
+            }
+            File { path: path.clone(), text }
+        };
         Ok(Files {
-            installation: self.installation.clone().map(file),
-            policies: policies.into_iter().map(file).collect(),
+            installation: look.installation.as_ref().map(&mut file),
+            policies: look.policies.iter().map(&mut file).collect(),
         })
+    }
+}
+
+impl Stamp {
+    /// How the file at `path` looks; a link looks like what it leads to.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+            inode: (metadata.dev(), metadata.ino()),
+        })
+    }
+
+    /// Whether the file changed long enough before `moment` for a further change to show.
+    fn is_settled(&self, moment: SystemTime) -> bool {
+        let seconds = u64::try_from(self.changed.0).unwrap_or_default();
+        moment.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| now.as_secs() > seconds + CLOCK_TICK.as_secs())
     }
 }
 
@@ -124,8 +198,9 @@ fn policy_paths(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         let entry = entry.map_err(unreadable)?.path();
         let hidden = entry.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
         let yaml = entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // What is not there any more (a dangling link in the middle of an update) is reported by reading it.
-        if yaml && !hidden && !entry.is_dir() && entry.file_name().is_some_and(|name| name != INSTALLATION) {
+        // What is no file (a dangling link in the middle of an update, a folder) is reported by reading it: a policy whose
+        // place something else has taken was not deleted.
+        if yaml && !hidden && entry.file_name().is_some_and(|name| name != INSTALLATION) {
             paths.push(entry);
         }
     }
@@ -141,6 +216,10 @@ fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
     let unreadable = |error: std::io::Error| {
         Diagnostic::error(codes::UNREADABLE, format!("`{name}` cannot be read: {}", words(error.kind())))
     };
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Diagnostic::error(codes::UNREADABLE, format!("`{name}` is not a file")));
+    }
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {

@@ -1,7 +1,7 @@
 //! What no single file can tell: names, routes and audiences that several files claim.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use crate::diagnostics::{Diagnostic, Place};
 use crate::policy::codes;
@@ -9,58 +9,81 @@ use crate::policy::model::Service;
 
 /// One service with where it was written.
 #[derive(Debug)]
-pub struct Claimed {
+pub struct Claimed<'a> {
     /// What it means.
-    pub service: Arc<Service>,
+    pub service: &'a Service,
     /// The place of its name.
-    pub name: Place,
+    pub name: &'a Place,
     /// The place of its route.
-    pub route: Place,
+    pub route: &'a Place,
     /// The place of its audiences or, without such, of `authentication`.
-    pub audience: Place,
-    /// Whether this file ran under this name and route before: the owner stays, the newcomer is broken.
-    pub owner: bool,
+    pub audience: &'a Place,
+    /// What this file ran under before: the owner stays, the newcomer is broken.
+    pub owner: Owner,
+}
+
+/// What a file ran under before it was read again.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    /// Its name.
+    pub of_name: bool,
+    /// Its route.
+    pub of_route: bool,
+    /// Its audiences.
+    pub of_audiences: bool,
 }
 
 /// Finds what services contradict each other in. The result names the losers by their index.
 #[must_use]
-pub fn conflicts(claimed: &[Claimed]) -> Vec<(usize, Diagnostic)> {
+pub fn conflicts(claimed: &[Claimed<'_>]) -> Vec<(usize, Diagnostic)> {
     let mut found = Vec::new();
-    let by_name = |claim: &Claimed| claim.service.name.clone();
-    let by_route = |claim: &Claimed| format!("{}{}", claim.service.host, claim.service.resource.path());
-    twice(claimed, by_name, &mut found, |claim, other| {
-        let message = format!("the service `{}` is also defined in {}", claim.service.name, written_in(&other.name));
-        Diagnostic::error(codes::DUPLICATE_SERVICE, message)
-            .at(claim.name.clone())
-            .help("give one of them another name")
-    });
-    twice(claimed, by_route, &mut found, |claim, other| {
-        let message =
-            format!("the route `{}` is also claimed by {}", claim.service.resource.path(), written_in(&other.route));
-        Diagnostic::error(codes::DUPLICATE_ROUTE, message)
-            .at(claim.route.clone())
-            .help("give one of them another path or host")
-    });
+    let names = claimed.iter().map(|claim| claim.service.name.as_str());
+    twice(
+        claimed,
+        names,
+        |owner| owner.of_name,
+        &mut found,
+        |claim, other| {
+            let message = format!("the service `{}` is also defined in {}", claim.service.name, written_in(other.name));
+            Diagnostic::error(codes::DUPLICATE_SERVICE, message)
+                .at(claim.name.clone())
+                .help("give one of them another name")
+        },
+    );
+    let routes = claimed.iter().map(|claim| (claim.service.host.as_str(), claim.service.resource.path()));
+    twice(
+        claimed,
+        routes,
+        |owner| owner.of_route,
+        &mut found,
+        |claim, other| {
+            let message =
+                format!("the route `{}` is also claimed by {}", claim.service.resource.path(), written_in(other.route));
+            Diagnostic::error(codes::DUPLICATE_ROUTE, message)
+                .at(claim.route.clone())
+                .help("give one of them another path or host")
+        },
+    );
     audiences(claimed, &mut found);
     found
 }
 
 /// Of several that share a key the running owner stays; without one, all lose.
-fn twice(
-    claimed: &[Claimed],
-    key: impl Fn(&Claimed) -> String,
+fn twice<K: Hash + Eq + Copy>(
+    claimed: &[Claimed<'_>],
+    keys: impl Iterator<Item = K> + Clone,
+    stays: impl Fn(Owner) -> bool,
     found: &mut Vec<(usize, Diagnostic)>,
-    told: impl Fn(&Claimed, &Claimed) -> Diagnostic,
+    told: impl Fn(&Claimed<'_>, &Claimed<'_>) -> Diagnostic,
 ) {
-    let mut groups: HashMap<String, Vec<usize>> = HashMap::new();
-    for (index, claim) in claimed.iter().enumerate() {
-        groups.entry(key(claim)).or_default().push(index);
-    }
-    for group in groups.into_values().filter(|group| group.len() > 1) {
+    let mut seen = HashSet::with_capacity(claimed.len());
+    let several: HashSet<K> = keys.clone().filter(|key| !seen.insert(*key)).collect();
+    for key in several {
+        let group: Vec<usize> = keys.clone().enumerate().filter(|(_, other)| *other == key).map(|(at, _)| at).collect();
         for index in &group {
             let other = group.iter().find(|other| *other != index).and_then(|other| claimed.get(*other));
             if let (Some(claim), Some(other)) = (claimed.get(*index), other)
-                && !claim.owner
+                && !stays(claim.owner)
             {
                 found.push((*index, told(claim, other)));
             }
@@ -69,7 +92,7 @@ fn twice(
 }
 
 /// Two services that accept one provider and share an audience: a token for one opens the other.
-fn audiences(claimed: &[Claimed], found: &mut Vec<(usize, Diagnostic)>) {
+fn audiences(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>) {
     let mut users: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
     for (index, claim) in claimed.iter().enumerate() {
         let issuers = claim.service.providers.iter().filter_map(|provider| provider.issuer());
@@ -87,7 +110,7 @@ fn audiences(claimed: &[Claimed], found: &mut Vec<(usize, Diagnostic)>) {
         for index in &group {
             let other = group.iter().find(|other| *other != index).and_then(|other| claimed.get(*other));
             if let (Some(claim), Some(other)) = (claimed.get(*index), other)
-                && !claim.owner
+                && !claim.owner.of_audiences
             {
                 let message = format!(
                     "the audience `{audience}` is also accepted by the service `{}`: a token for one opens the other",

@@ -71,6 +71,8 @@ pub struct Context<'a> {
     pub report: Report,
     /// What was read besides the file.
     pub dependencies: Vec<Dependency>,
+    /// How many of the errors are about providers alone.
+    pub provider_errors: usize,
     folder: PathBuf,
 }
 
@@ -79,7 +81,7 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn new(tree: &'a Tree, path: &Path) -> Self {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        Self { tree, report: Report::default(), dependencies: Vec::new(), folder }
+        Self { tree, report: Report::default(), dependencies: Vec::new(), provider_errors: 0, folder }
     }
 
     /// Reports an error at the value of `pointer`.

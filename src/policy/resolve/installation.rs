@@ -39,7 +39,12 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
     let public_url = public_url(context, document.public_url.as_deref()).or_else(|| overrides.public_url.clone());
     let mut providers = BTreeMap::new();
     for (name, written) in document.providers.iter().flatten() {
-        if let Some(provider) = provider(context, written, &name.0, &format!("/providers/{}", name.0)) {
+        let before = context.report.errors();
+        let provider = provider(context, written, &name.0, &format!("/providers/{}", name.0));
+        let errors = context.report.errors() - before;
+        context.provider_errors += errors;
+        // A provider that lacks one of its secrets is not the provider that was meant.
+        if let Some(provider) = provider.filter(|_| errors == 0) {
             providers.insert(name.0.clone(), Arc::new(provider));
         }
     }

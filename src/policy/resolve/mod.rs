@@ -12,4 +12,4 @@ mod upstream;
 
 pub use context::{Context, Dependency};
 pub use installation::{Overrides, installation};
-pub use service::service;
+pub use service::{host, resource, service};

@@ -15,7 +15,7 @@ use crate::mcp::era::Revisions;
 use crate::oauth::challenge::is_scope_token;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UrlErrorKind};
 use crate::policy::document::PolicyDocument;
-use crate::policy::document::policy::{DenialMode, UriMode};
+use crate::policy::document::policy::{DenialMode, RouteDocument, UriMode};
 use crate::policy::document::scalar::{NameText, listed};
 use crate::policy::model::{Installation, Service};
 use crate::policy::{codes, suggest};
@@ -29,7 +29,7 @@ const RESERVED_PATHS: [&str; 2] = ["/.well-known", "/healthz"];
 
 /// Resolves one policy against the installation. `None` when something is wrong that the report tells.
 pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installation: &Installation) -> Option<Service> {
-    let resource = resource(context, document, installation);
+    let resource = resource(context, &document.route, document.public_url.as_deref(), installation);
     let own = own_providers(context, document, installation);
     let providers = providers(context, document, installation, &own);
     let upstream = upstream::upstream(context, &document.upstream, installation.timeouts);
@@ -88,8 +88,14 @@ fn required_claim((name, value): (&String, &serde_json::Value)) -> RequiredClaim
     RequiredClaim { name: name.clone(), any_of: listed(value) }
 }
 
-fn resource(context: &mut Context<'_>, document: &PolicyDocument, installation: &Installation) -> Option<ResourceUrl> {
-    let own = public_url(context, document.public_url.as_deref());
+/// The public URL of a service at `route`.
+pub fn resource(
+    context: &mut Context<'_>,
+    route: &RouteDocument,
+    own: Option<&str>,
+    installation: &Installation,
+) -> Option<ResourceUrl> {
+    let own = public_url(context, own);
     if let (Some(_), Some(url)) = (&own, &installation.public_url) {
         let diagnostic =
             Diagnostic::error(codes::USELESS_SETTING, format!("the installation's public URL is `{}`", url.origin()));
@@ -107,8 +113,8 @@ fn resource(context: &mut Context<'_>, document: &PolicyDocument, installation: 
         );
         return None;
     };
-    let path = document.route.path.trim_end_matches('/');
-    if !document.route.path.starts_with('/') || path.is_empty() {
+    let path = route.path.trim_end_matches('/');
+    if !route.path.starts_with('/') || path.is_empty() {
         let diagnostic = Diagnostic::error(codes::INVALID_ROUTE, "a route is a path below the root");
         context.push(diagnostic.help("write for example `/mcp`"), "/route/path");
         return None;
@@ -118,7 +124,7 @@ fn resource(context: &mut Context<'_>, document: &PolicyDocument, installation: 
         context.push(diagnostic.help("choose a path that does not begin with it"), "/route/path");
         return None;
     }
-    let public = match &document.route.host {
+    let public = match &route.host {
         None => public,
         Some(host) => own_host(context, host, &public)?,
     };
@@ -157,7 +163,7 @@ fn of_listener(installation: &Installation) -> Option<EndpointUrl> {
 }
 
 /// Lower case, with a port unless it is the scheme's default.
-fn host(resource: &ResourceUrl) -> Option<String> {
+pub fn host(resource: &ResourceUrl) -> Option<String> {
     resource.origin().split_once("://").map(|(_, authority)| authority.to_owned())
 }
 

@@ -1,0 +1,178 @@
+//! Notices changes, waits until they are whole, and swaps.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::{Inode, Reloader};
+use crate::diagnostics::{Place, Report, Severity};
+use crate::engine::service::State;
+use crate::engine::snapshot::Snapshot;
+use crate::policy::model::Installation;
+
+/// Files must be quiet for so long: editors and orchestrators write in several steps.
+const SETTLE: Duration = Duration::from_millis(100);
+/// But no longer than this, or a busy folder would never be read.
+const LONGEST_SETTLE: Duration = Duration::from_secs(1);
+/// The backstop for file systems that do not tell: with the settling, a change is still served within two seconds.
+const POLL: Duration = Duration::from_millis(1500);
+
+/// A reason to look at the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wake {
+    /// Something changed in a watched folder.
+    Changed,
+    /// Somebody is writing this file.
+    Writing(PathBuf),
+    /// Whoever wrote this file has closed it, or it is gone.
+    Written(PathBuf),
+    /// An operator asks (SIGHUP): look even if nothing seems to have changed.
+    Asked,
+}
+
+/// Follows the files until the sender of `wake` is gone, and puts every new snapshot into `current`. `swapped` is told of
+/// the installation behind each.
+pub fn follow(
+    mut reloader: Reloader,
+    current: &ArcSwap<Snapshot>,
+    wake: &Receiver<Wake>,
+    told: Sender<Wake>,
+    mut swapped: impl FnMut(&Installation),
+) {
+    let log = reloader.installation().and_then(|installation| installation.log.file.clone());
+    let log = log.and_then(|log| log.canonicalize().ok());
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        for wake in event.iter().flat_map(|event| wakes(event, log.as_deref())) {
+            // The follower may have ended.
+            let _ = told.send(wake);
+        }
+    })
+    .inspect_err(|error| tracing::warn!(event = "watch-failed", %error, "files are polled only"))
+    .ok();
+    let mut watched = HashSet::new();
+    watch(watcher.as_mut(), &mut watched, &reloader);
+    loop {
+        let woken = match wake.recv_timeout(POLL) {
+            Ok(woken) => Some(woken),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let told = woken.is_some();
+        let asked = woken.is_some_and(|woken| settle(woken, wake));
+        let mut look = reloader.look();
+        if look == reloader.seen && !asked && !reloader.has_become_stale() {
+            continue;
+        }
+        // What no event told of is given the same time to become quiet.
+        let began = Instant::now();
+        while !told && began.elapsed() < LONGEST_SETTLE {
+            std::thread::sleep(SETTLE);
+            let before = std::mem::replace(&mut look, reloader.look());
+            if before == look {
+                break;
+            }
+        }
+        let (snapshot, report) = if asked { reloader.reload() } else { reloader.load(look) };
+        tell(&report);
+        if let Some(snapshot) = snapshot.filter(|snapshot| differs(snapshot, &current.load())) {
+            tracing::info!(
+                event = "reloaded",
+                generation = snapshot.generation,
+                hash = snapshot.hash,
+                services = snapshot.services.len(),
+                "a new snapshot serves"
+            );
+            current.store(Arc::new(snapshot));
+        }
+        if let Some(installation) = reloader.installation() {
+            swapped(installation);
+        }
+        watch(watcher.as_mut(), &mut watched, &reloader);
+    }
+}
+
+/// What an event of the file system tells. The gateway's own log is none of it.
+fn wakes(event: &notify::Event, log: Option<&Path>) -> Vec<Wake> {
+    let is_log = |path: &PathBuf| {
+        log.is_some_and(|log| path.file_name() == log.file_name() && path.canonicalize().is_ok_and(|path| path == *log))
+    };
+    if !event.paths.is_empty() && event.paths.iter().all(is_log) {
+        return Vec::new();
+    }
+    let paths = event.paths.iter().cloned();
+    match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => paths.map(Wake::Writing).collect(),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Remove(_) => {
+            paths.map(Wake::Written).collect()
+        }
+        EventKind::Access(_) => Vec::new(),
+        _ => vec![Wake::Changed],
+    }
+}
+
+/// Whether a snapshot means something else than the one that serves.
+fn differs(new: &Snapshot, old: &Snapshot) -> bool {
+    let closed = |snapshot: &Snapshot| {
+        let states = snapshot.services.iter().map(|service| match &service.state {
+            State::Open(_) => None,
+            State::Closed(reason) => Some(*reason),
+        });
+        states.collect::<Vec<_>>()
+    };
+    new.hash != old.hash || closed(new) != closed(old)
+}
+
+/// Waits until the files are quiet and nobody is in the middle of writing one. Tells whether an operator asked meanwhile.
+fn settle(first: Wake, wake: &Receiver<Wake>) -> bool {
+    let began = Instant::now();
+    let mut open = HashSet::new();
+    let mut next = Some(first);
+    while began.elapsed() < LONGEST_SETTLE {
+        match next {
+            Some(Wake::Asked) => return true,
+            Some(Wake::Writing(path)) => drop(open.insert(path)),
+            Some(Wake::Written(path)) => drop(open.remove(&path)),
+            Some(Wake::Changed) => {}
+            None if open.is_empty() => return false,
+            None => {}
+        }
+        next = wake.recv_timeout(SETTLE).ok();
+    }
+    false
+}
+
+/// Watches every folder that has come to mean something.
+fn watch(watcher: Option<&mut RecommendedWatcher>, watched: &mut HashSet<(PathBuf, Inode)>, reloader: &Reloader) {
+    let Some(watcher) = watcher else { return };
+    let wanted = reloader.folders();
+    for (gone, _) in watched.difference(&wanted) {
+        // A folder that was removed is no longer watched anyway.
+        let _ = watcher.unwatch(gone);
+    }
+    for (new, _) in wanted.difference(watched) {
+        if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
+            tracing::warn!(event = "watch-failed", folder = %new.display(), %error, "the folder is polled only");
+        }
+    }
+    *watched = wanted;
+}
+
+/// Says in the event log what was found.
+pub fn tell(report: &Report) {
+    for diagnostic in report.sorted() {
+        let place = diagnostic.place.as_ref();
+        let (line, column) = place.map_or((0, 0), Place::start);
+        let (file, help) = (place.map(|place| place.source.name.as_str()), diagnostic.help.as_deref());
+        let (code, message) = (diagnostic.code, diagnostic.message.as_str());
+        match diagnostic.severity {
+            Severity::Error => tracing::error!(event = "policy-error", code, file, line, column, help, "{message}"),
+            Severity::Warning => tracing::warn!(event = "policy-warning", code, file, line, column, help, "{message}"),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Follows the files: watch, settle, load, compile, swap. A bad file never takes down a good service.
+
+mod follow;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::diagnostics::{Diagnostic, Report};
+use crate::engine::decision::Reason;
+use crate::engine::snapshot::Snapshot;
+use crate::policy::codes;
+use crate::policy::compile::{Compiler, Entry};
+use crate::policy::document::installation::OnInvalid;
+use crate::policy::load::{self, Before, Claim, Good, Loaded};
+use crate::policy::model::{Installation, Service};
+use crate::policy::resolve::Overrides;
+use crate::policy::source::{self, Layout, Stamp, Texts};
+use crate::secret::SecretRef;
+pub use follow::{Wake, follow, tell};
+
+/// Whether a broken policy is fatal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtStart {
+    /// Nothing starts.
+    Refuse,
+    /// The rest is served.
+    ServeTheRest,
+}
+
+/// The files, and what was made of them last.
+#[derive(Debug)]
+pub struct Reloader {
+    layout: Layout,
+    overrides: Overrides,
+    compiler: Compiler,
+    before: Before,
+    texts: Texts,
+    /// Since when the last good version of a file serves although the file is broken.
+    stale: HashMap<PathBuf, Instant>,
+    loaded: Instant,
+    /// What broken files depend on.
+    wanted: Vec<SecretRef>,
+    /// How everything looked before it was read last.
+    seen: Look,
+}
+
+/// Everything whose change means something, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Look {
+    files: source::Look,
+    dependencies: HashMap<PathBuf, Option<Stamp>>,
+}
+
+impl Reloader {
+    /// A reloader that has loaded nothing yet.
+    #[must_use]
+    pub fn new(layout: Layout, overrides: Overrides, compiler: Compiler) -> Self {
+        Self {
+            layout,
+            overrides,
+            compiler,
+            before: Before::default(),
+            texts: Texts::default(),
+            stale: HashMap::new(),
+            loaded: Instant::now(),
+            wanted: Vec::new(),
+            seen: Look::default(),
+        }
+    }
+
+    /// Loads for the first time.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn start(&mut self, broken: AtStart) -> Result<(Snapshot, Report), Report> {
+        let look = self.look();
+        let files = self.layout.read_again(&look.files, &mut self.texts)?;
+        self.seen = look;
+        let loaded = load::load(&files, &self.overrides, &self.before);
+        if loaded.installation.is_none() || (loaded.report.has_errors() && broken == AtStart::Refuse) {
+            return Err(loaded.report);
+        }
+        let report = loaded.report.clone();
+        self.take_over(loaded).map(|snapshot| (snapshot, report.clone())).map_err(|diagnostic| {
+            let mut report = report;
+            report.push(diagnostic);
+            report
+        })
+    }
+
+    /// The installation that runs.
+    #[must_use]
+    pub fn installation(&self) -> Option<&Arc<Installation>> {
+        self.before.installation.as_ref().map(|good| &good.model)
+    }
+
+    /// Loads again, whatever the files look like from outside. `None` when nothing may be concluded from what was found.
+    pub fn reload(&mut self) -> (Option<Snapshot>, Report) {
+        self.texts = Texts::default();
+        let look = self.look();
+        self.load(look)
+    }
+
+    fn load(&mut self, look: Look) -> (Option<Snapshot>, Report) {
+        self.loaded = Instant::now();
+        self.seen = look;
+        let files = match self.layout.read_again(&self.seen.files, &mut self.texts) {
+            Ok(files) => files,
+            Err(report) => return (None, report),
+        };
+        let mut loaded = load::load(&files, &self.overrides, &self.before);
+        let mut report = std::mem::take(&mut loaded.report);
+        match self.take_over(loaded) {
+            Ok(snapshot) => (Some(snapshot), report),
+            Err(diagnostic) => {
+                report.push(diagnostic);
+                (None, report)
+            }
+        }
+    }
+
+    fn take_over(&mut self, loaded: Loaded) -> Result<Snapshot, Diagnostic> {
+        let Some(installation) = loaded.installation.or_else(|| self.before.installation.clone()) else {
+            return Err(Diagnostic::error(codes::UNREADABLE, "there is no installation to serve"));
+        };
+        let mut running = HashMap::with_capacity(loaded.policies.len());
+        let mut entries: Vec<Entry> = Vec::with_capacity(loaded.policies.len());
+        let mut taken = Taken::default();
+        let mut stale = HashMap::new();
+        // Those whose file is broken come first: they keep their name and route against newcomers.
+        for policy in loaded.policies.iter().filter(|policy| policy.good.is_none()) {
+            let Some(last) = self.before.running.get(&policy.path) else { continue };
+            let since = *self.stale.get(&policy.path).unwrap_or(&Instant::now());
+            let entry = self.last_good(&policy.path, last, &installation, since);
+            taken.take(&entry.good.model);
+            entries.push(entry);
+            running.insert(policy.path.clone(), Arc::clone(last));
+            stale.insert(policy.path.clone(), since);
+        }
+        let mut claims = Vec::new();
+        for policy in loaded.policies {
+            let Some(good) = policy.good else {
+                claims.extend(policy.claim.filter(|_| !stale.contains_key(&policy.path)));
+                continue;
+            };
+            if !taken.take(&good.model) {
+                tracing::error!(event = "policy-refused", file = %policy.path.display(), "another service has this name or route");
+                continue;
+            }
+            running.insert(policy.path, Arc::clone(&good));
+            entries.push(Entry { good, closed: None });
+        }
+        let claims: Vec<Claim> = claims.into_iter().filter(|claim| taken.take_claim(claim)).collect();
+        let snapshot = self.compiler.snapshot(&installation, &entries, &claims)?;
+        self.before = Before { installation: Some(installation), running };
+        self.stale = stale;
+        self.wanted = loaded.wanted.into_iter().map(|dependency| dependency.from).collect();
+        Ok(snapshot)
+    }
+
+    /// The last good version of a broken policy, against the newest installation: never with a provider, key or secret
+    /// that is gone, and not for longer than the installation says.
+    fn last_good(
+        &self,
+        path: &Path,
+        last: &Arc<Good<Service>>,
+        installation: &Good<Installation>,
+        since: Instant,
+    ) -> Entry {
+        let too_stale = installation.model.max_stale.is_some_and(|longest| since.elapsed() > longest);
+        match load::again(path, last, installation) {
+            None => Entry { good: Arc::clone(last), closed: Some(Reason::ProviderRemoved) },
+            Some(good) if too_stale || installation.model.on_invalid == OnInvalid::Close => {
+                Entry { good, closed: Some(Reason::ServiceClosed) }
+            }
+            Some(good) => Entry { good, closed: None },
+        }
+    }
+
+    /// Looks at all files from outside.
+    fn look(&self) -> Look {
+        let paths: HashSet<&PathBuf> = self
+            .dependencies()
+            .filter_map(|from| if let SecretRef::File(path) = from { Some(path) } else { None })
+            .collect();
+        let dependencies = paths.into_iter().map(|path| (path.clone(), Stamp::of(path))).collect();
+        Look { files: self.layout.look(), dependencies }
+    }
+
+    fn dependencies(&self) -> impl Iterator<Item = &SecretRef> {
+        let installation = self.before.installation.iter().flat_map(|good| &good.dependencies);
+        let policies = self.before.running.values().flat_map(|good| &good.dependencies);
+        policies.chain(installation).map(|dependency| &dependency.from).chain(&self.wanted)
+    }
+
+    /// Folders in which a change may mean something, each with how it looks: another folder may take its place.
+    fn folders(&self) -> HashSet<(PathBuf, Inode)> {
+        let files =
+            self.dependencies().filter_map(|from| if let SecretRef::File(path) = from { Some(path) } else { None });
+        let folders: HashSet<&Path> = files.filter_map(|path| path.parent()).collect();
+        let folders = folders.into_iter().map(Path::to_owned);
+        let all = self.layout.folders().into_iter().chain(folders).filter(|folder| folder.is_dir());
+        all.filter_map(|folder| Some((Inode::of(&folder)?, folder))).map(|(inode, folder)| (folder, inode)).collect()
+    }
+
+    /// Whether a last good version has served for too long since the files were loaded.
+    fn has_become_stale(&self) -> bool {
+        let Some(longest) = self.installation().and_then(|installation| installation.max_stale) else { return false };
+        let closes = |since: &Instant| since.checked_add(longest);
+        self.stale.values().filter_map(closes).any(|closes| self.loaded <= closes && closes < Instant::now())
+    }
+}
+
+/// Names and routes that services of one snapshot have.
+#[derive(Debug, Default)]
+struct Taken {
+    names: HashSet<String>,
+    routes: HashSet<(String, String)>,
+}
+
+impl Taken {
+    fn take(&mut self, service: &Service) -> bool {
+        let route = (service.host.clone(), service.resource.path().to_owned());
+        !self.names.contains(&service.name) && self.routes.insert(route) && self.names.insert(service.name.clone())
+    }
+
+    fn take_claim(&mut self, claim: &Claim) -> bool {
+        self.routes.insert((claim.host.clone(), claim.path.clone()))
+    }
+}
+
+/// Which folder it is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Inode(u64, u64);
+
+impl Inode {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self(metadata.dev(), metadata.ino()))
+    }
+}
