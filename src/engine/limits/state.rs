@@ -238,3 +238,63 @@ fn make_room(shard: &mut HashMap<u128, Bucket>, now: u64, no_room: NoRoom) {
         shard.retain(|_, bucket| !bucket.is_idle(now));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_flood_of_keys_fills_the_table_and_no_more_and_takes_nothing_from_those_in_it() {
+        let state = LimitState::bounded(8);
+        let (now, pace) = (Instant::now(), Pace::new(1, HOUR, 1));
+        let known = state.key(&"known");
+        state.take(known, now, pace).expect("the first of all finds room");
+        let refused = (0..20_000).filter(|number| state.take(state.key(number), now, pace).is_err()).count();
+        assert!(state.len() <= state.capacity(), "{} buckets where {} fit", state.len(), state.capacity());
+        assert!(refused > 19_000, "when every bucket is in use, newcomers wait: {refused}");
+        assert!(state.take(known, now, pace).is_err(), "a flood is no way to a new bucket");
+        let later = now + 2 * HOUR;
+        state.take(state.key(&"late"), later, pace).expect("buckets that are full again make room");
+        state.take(known, later, pace).expect("and who waited is served");
+    }
+
+    #[test]
+    fn a_flood_of_failures_forgets_the_least_and_keeps_the_worst() {
+        let state = LimitState::bounded(8);
+        let (now, pace) = (Instant::now(), Pace::new(100, HOUR, 100));
+        let worst = state.key(&"worst");
+        (0..100).for_each(|_| state.charge(worst, now, pace));
+        (0..20_000).for_each(|number| state.charge(state.key(&number), now, pace));
+        assert!(state.len() <= state.capacity(), "{} buckets where {} fit", state.len(), state.capacity());
+        assert!(state.wait(worst, now, pace).is_some(), "an active offender stays known");
+    }
+
+    #[test]
+    fn places_in_flight_need_no_memory_once_they_are_given_back() {
+        let state = LimitState::bounded(8);
+        let now = Instant::now();
+        for number in 0..10_000 {
+            let key = state.key(&number);
+            state.hold(key, now, 1).expect("a free place");
+            assert_eq!(state.hold(key, now, 1), Err(FULL), "one at once");
+            state.release(key);
+        }
+        assert!(state.is_empty(), "{} buckets are left", state.len());
+    }
+
+    #[test]
+    fn n11_the_fill_is_scaled_when_the_rate_changes() {
+        let state = LimitState::new();
+        let now = Instant::now();
+        let key = state.key(&"alice");
+        let taken = |count, burst| {
+            let pace = Pace::new(count, HOUR, burst);
+            (0..100).take_while(|_| state.take(key, now, pace).is_ok()).count()
+        };
+        (0..2).for_each(|_| state.take(key, now, Pace::new(4, HOUR, 4)).expect("two of four"));
+        assert_eq!(taken(8, 8), 4, "half full of four is half full of eight");
+        assert_eq!(taken(80, 80), 0, "an empty bucket stays empty at a higher rate");
+    }
+}
