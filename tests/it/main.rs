@@ -11,6 +11,8 @@ mod examples;
 mod fakes;
 mod golden;
 mod mcp;
+mod own;
+mod reload;
 mod sdk;
 mod story;
 mod support;

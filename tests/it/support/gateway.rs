@@ -2,9 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,12 +17,17 @@ use super::eventually;
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
+/// Whom everybody is stranger to.
+const NOBODY: u32 = 65_534;
+
 /// What a gateway is started with.
 #[derive(Debug)]
 pub struct Setup {
     directory: TempDir,
     secrets: Vec<(String, String)>,
     arguments: Vec<String>,
+    serving: String,
+    nobody: bool,
 }
 
 impl Setup {
@@ -48,6 +56,18 @@ impl Setup {
     /// Adds an argument of `serve`.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Serves one file of the directory instead of all of it.
+    pub fn serving(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.serving);
+        self
+    }
+
+    /// Runs as a user who may read only what everybody may, also when the tests run as root, whom nothing stops.
+    pub fn unprivileged(mut self) -> Self {
+        self.nobody = true;
         self
     }
 
@@ -82,8 +102,15 @@ impl Setup {
 
     fn command(&self, address: SocketAddr) -> Command {
         let mut command = Command::new(BINARY);
-        command.arg("serve").arg("--listen").arg(address.to_string()).args(&self.arguments).arg(self.directory.path());
+        command.arg("serve").arg("--listen").arg(address.to_string()).args(&self.arguments);
+        command.arg(self.directory.path().join(&self.serving));
+        command.current_dir(self.directory.path());
         command.envs(self.secrets.iter().map(|(name, value)| (name, value)));
+        if self.nobody && std::fs::metadata(self.directory.path()).expect("the directory").uid() == 0 {
+            let readable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(self.directory.path(), readable).expect("a readable directory");
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command
     }
 }
@@ -102,7 +129,7 @@ impl Gateway {
     pub fn new() -> Setup {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("policies")).expect("a directory of policies");
-        Setup { directory, secrets: Vec::new(), arguments: Vec::new() }
+        Setup { directory, secrets: Vec::new(), arguments: Vec::new(), serving: String::new(), nobody: false }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -170,6 +197,7 @@ impl Gateway {
 struct Running {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -177,9 +205,9 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway runs");
         let lines = Arc::default();
-        collect(child.stdout.take().expect("its output"), &lines);
-        collect(child.stderr.take().expect("its errors"), &lines);
-        Self { child, lines }
+        let output = collect(child.stdout.take().expect("its output"), &lines);
+        let errors = collect(child.stderr.take().expect("its errors"), &lines);
+        Self { child, lines, readers: vec![output, errors] }
     }
 
     /// `true` once it listens, `false` once it ended.
@@ -187,7 +215,10 @@ impl Running {
         if self.said().lines().any(|line| line.starts_with("listening=")) {
             return Some(true);
         }
-        self.child.try_wait().expect("its state").map(|_| false)
+        self.child.try_wait().expect("its state")?;
+        // What it said last may still be on its way.
+        self.readers.drain(..).for_each(|reader| reader.join().expect("its last words"));
+        Some(false)
     }
 
     fn said(&self) -> String {
@@ -206,13 +237,13 @@ impl Drop for Running {
     }
 }
 
-fn collect(output: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn collect(output: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             lines.lock().expect("its lines").push(line);
         }
-    });
+    })
 }
 
 fn free_address() -> SocketAddr {

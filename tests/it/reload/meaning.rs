@@ -1,0 +1,238 @@
+//! What a change means: broken files, providers and secrets that go, files that claim the same, what needs a restart.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{complaints, soon, status, two_services, wait_for_complaint};
+use crate::own::{self, OTHER_SECRET, PROVIDER, SECRET, allow, bare};
+use crate::support::{Client, Gateway, Issuer, Key, Upstream};
+
+fn write_installation(gateway: &Gateway, text: &str) {
+    fs::write(gateway.directory().join("portcullis.yaml"), text).expect("written");
+}
+
+/// The reason in the newest audit record of a service.
+async fn refused_for(gateway: &Gateway, service: &str, status: u16) -> String {
+    let fits = |record: &serde_json::Value| record["service"] == service && record["status"] == status;
+    gateway.wait_for_log(fits).await;
+    let record = gateway.log().into_iter().rev().find(fits).expect("the record that was waited for");
+    record["reason"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n02_a_broken_policy_keeps_its_last_good_version_and_holds_up_no_other() {
+    let (upstream, gateway) = two_services("").await;
+    let (story, neighbour) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "neighbour", json!({})));
+    gateway.write_policy("story", &(bare("story", &upstream, &allow("a, b")) + "limitz: []\n"));
+    let complaint = wait_for_complaint(&gateway, 0, "limitz").await;
+    let fields = &complaint["fields"];
+    assert_eq!(complaint["level"], "ERROR");
+    assert!(fields["file"].to_string().contains("story.yaml"), "the file is named: {complaint}");
+    assert_eq!((&fields["code"], &fields["line"], &fields["column"]), (&json!("unknown-key"), &json!(6), &json!(1)));
+    assert!(fields["help"].to_string().contains("limits"), "and what was probably meant: {complaint}");
+
+    gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow("b")));
+    soon(&neighbour, "b", 200, "another policy changed beside a broken one").await;
+    assert_eq!(status(&story, "a").await, 200, "the last good version serves on");
+    assert_eq!(status(&story, "b").await, 403, "nothing of the broken text counts");
+
+    gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
+    soon(&story, "b", 200, "the policy is mended").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n02_a_broken_installation_changes_nothing() {
+    let (upstream, gateway) = two_services("").await;
+    let client = own::client(&gateway, "story", json!({}));
+    let broken = [
+        ("portcullis.yaml", "providers: {}\nproviders: {}\n"),
+        ("secretz", "providers: { own: { hmac: { issuer: \"https://own.example.com\", secretz: [] } } }\n"),
+        ("has become empty", ""),
+    ];
+    for (complaint, text) in broken {
+        let before = complaints(&gateway, complaint);
+        write_installation(&gateway, text);
+        wait_for_complaint(&gateway, before, complaint).await;
+        assert_eq!(status(&client, "a").await, 200, "{text:?}: the installation before serves on");
+        assert_eq!(status(&client, "b").await, 403, "{text:?}");
+    }
+    gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
+    soon(&client, "b", 200, "a policy changed beside a broken installation").await;
+    fs::remove_file(gateway.directory().join("portcullis.yaml")).expect("removed");
+    wait_for_complaint(&gateway, 0, "cannot be read").await;
+    assert_eq!(status(&client, "b").await, 200, "an installation that is gone is broken too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n02_a_provider_that_is_removed_closes_its_services_until_it_returns() {
+    let upstream = Upstream::mcp(&["a"]).await;
+    let spare = r#"spare: { hmac: { issuer: "https://spare.example.com", secrets: [{ env: OWN_SECRET }] } }"#;
+    let both = PROVIDER.replace("providers: { ", &format!("providers: {{ {spare}, "));
+    let other = bare("other", &upstream, &allow("a")).replace("[own]", "[spare]");
+    let gateway = own::setup()
+        .installation(&both)
+        .policy("story", &bare("story", &upstream, &allow("a")))
+        .policy("other", &other)
+        .start()
+        .await;
+    let story = own::client(&gateway, "story", json!({}));
+    let other = own::client(&gateway, "other", json!({"iss": "https://spare.example.com"}));
+    assert_eq!((status(&story, "a").await, status(&other, "a").await), (200, 200));
+
+    write_installation(&gateway, &format!("providers: {{ {spare} }}\n"));
+    soon(&story, "a", 503, "the provider was removed").await;
+    upstream.forget();
+    let refused = story.call_tool("a", json!({})).await;
+    assert_eq!(refused.status, 503, "a token of a provider that was removed opens nothing");
+    assert!(!refused.header("retry-after").is_empty(), "the client is told when to come again: {refused:?}");
+    assert_eq!(refused_for(&gateway, "story", 503).await, "provider-removed");
+    upstream.assert_silent();
+    assert_eq!(status(&other, "a").await, 200, "the service of the other provider serves on");
+
+    write_installation(&gateway, &both);
+    soon(&story, "a", 200, "the provider returned").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n10_a_secret_file_is_followed_and_without_it_the_service_is_closed() {
+    let upstream = Upstream::mcp(&["a"]).await;
+    let installation = PROVIDER.replace("env: OWN_SECRET", "file: secrets/own");
+    let gateway = own::setup()
+        .file("secrets/own", SECRET)
+        .installation(&installation)
+        .policy("story", &bare("story", &upstream, &allow("a")))
+        .start()
+        .await;
+    let url = gateway.url("/story/mcp");
+    let old = Client::new(&url).token(&own::signed(SECRET, &url, json!({})));
+    let new = Client::new(&url).token(&own::signed(OTHER_SECRET, &url, json!({})));
+    assert_eq!((status(&old, "a").await, status(&new, "a").await), (200, 401), "one secret is known");
+
+    let file = gateway.directory().join("secrets/own");
+    fs::write(&file, OTHER_SECRET).expect("written");
+    soon(&new, "a", 200, "the secret was changed").await;
+    upstream.forget();
+    assert_eq!(status(&old, "a").await, 401, "a token of the old secret was verified before, and is refused now");
+    upstream.assert_silent();
+
+    fs::remove_file(&file).expect("removed");
+    soon(&new, "a", 503, "the secret was removed").await;
+    assert_eq!(refused_for(&gateway, "story", 503).await, "provider-removed");
+    fs::write(&file, OTHER_SECRET).expect("written");
+    soon(&new, "a", 200, "the secret returned").await;
+    let printed = gateway.printed();
+    assert!(!printed.contains(SECRET) && !printed.contains(OTHER_SECRET), "no secret is ever printed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n10_a_key_file_is_followed_like_a_policy() {
+    let (upstream, issuer) = (Upstream::mcp(&["a"]).await, Issuer::start().await);
+    let keys = |key: Key| json!({"keys": [key.jwk("k1")]}).to_string();
+    let provider = format!(
+        "providers: {{ own: {{ jwks: {{ issuer: \"{}\", algorithms: [ES256], file: ../keys.json }} }} }}\n",
+        issuer.url()
+    );
+    let gateway = Gateway::new()
+        .file("keys.json", &keys(Key::Es256))
+        .policy("story", &(bare("story", &upstream, &allow("a")) + &provider))
+        .start()
+        .await;
+    let url = gateway.url("/story/mcp");
+    let signed = |key| Client::new(&url).token(&issuer.token_with(key, json!({"kid": "k1"}), &url, json!({})));
+    let (old, new) = (signed(Key::Es256), signed(Key::OtherEs256));
+    assert_eq!((status(&old, "a").await, status(&new, "a").await), (200, 401));
+    let file = gateway.directory().join("keys.json");
+    fs::write(&file, keys(Key::OtherEs256)).expect("written");
+    soon(&new, "a", 200, "the key was changed").await;
+    upstream.forget();
+    assert_eq!(status(&old, "a").await, 401, "the old key verifies nothing any more");
+    upstream.assert_silent();
+    fs::remove_file(&file).expect("removed");
+    soon(&new, "a", 503, "the key file was removed").await;
+    assert_eq!(refused_for(&gateway, "story", 503).await, "provider-removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_policy_can_close_its_service_at_once() {
+    let (upstream, gateway) = two_services("reload: { on_invalid: close }").await;
+    let client = own::client(&gateway, "story", json!({}));
+    assert_eq!(status(&client, "a").await, 200);
+    gateway.write_policy("story", "service: story\nrulez: []\n");
+    soon(&client, "a", 503, "the policy was broken").await;
+    upstream.forget();
+    assert_eq!(status(&client, "a").await, 503);
+    assert_eq!(refused_for(&gateway, "story", 503).await, "service-closed");
+    upstream.assert_silent();
+    let neighbour = own::client(&gateway, "neighbour", json!({}));
+    assert_eq!(status(&neighbour, "a").await, 200, "no other service is closed");
+    gateway.write_policy("story", &bare("story", &upstream, &allow("a")));
+    soon(&client, "a", 200, "the policy was mended").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_good_version_serves_no_longer_than_max_stale() {
+    let (upstream, gateway) = two_services("reload: { max_stale: 2s }").await;
+    let client = own::client(&gateway, "story", json!({}));
+    gateway.write_policy("story", "service: story\nrulez: []\n");
+    wait_for_complaint(&gateway, 0, "rulez").await;
+    assert_eq!(status(&client, "a").await, 200, "at first the last good version serves on");
+    let broken = Instant::now();
+    while status(&client, "a").await != 503 {
+        assert!(broken.elapsed() < Duration::from_secs(12), "a version that is too old must not serve");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(broken.elapsed() > Duration::from_secs(1), "it was not closed before its time");
+    gateway.write_policy("story", &bare("story", &upstream, &allow("a")));
+    soon(&client, "a", 200, "the policy was mended").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_owner_of_a_name_route_or_audience_stays() {
+    let (upstream, gateway) = two_services("").await;
+    let story = own::client(&gateway, "story", json!({}));
+    let audience = format!("audiences: [\"{}\"], providers", gateway.url("/story/mcp"));
+    let newcomers = [
+        ("duplicate-service", bare("story", &upstream, &allow("b")).replace("/story/mcp", "/new/mcp")),
+        ("duplicate-route", bare("new", &upstream, &allow("b")).replace("/new/mcp", "/story/mcp")),
+        ("shared-audience", bare("new", &upstream, &allow("b")).replace("providers", &audience)),
+    ];
+    for (code, text) in newcomers {
+        let before = complaints(&gateway, code);
+        gateway.write_policy("a-newcomer", &text);
+        let complaint = wait_for_complaint(&gateway, before, code).await;
+        assert!(complaint["fields"]["file"].to_string().contains("a-newcomer"), "the newcomer is broken: {complaint}");
+        assert_eq!(status(&story, "a").await, 200, "{code}: the running owner stays");
+        assert_eq!(status(&story, "b").await, 403, "{code}: under its own rules");
+    }
+    gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
+    soon(&story, "b", 200, "the owner changed while a newcomer claims its audience").await;
+    gateway.remove_policy("story");
+    let new = own::client(&gateway, "new", json!({"aud": gateway.url("/story/mcp")}));
+    soon(&new, "b", 200, "the owner went, and the newcomer has what it claims").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_refused_by_name_and_nothing_of_that_file_counts() {
+    let (_upstream, gateway) = two_services("").await;
+    let client = own::client(&gateway, "story", json!({}));
+    write_installation(&gateway, "log: { file: other.jsonl }\n");
+    let complaint = wait_for_complaint(&gateway, 0, "needs-restart").await;
+    assert!(complaint["fields"]["message"].to_string().contains("`log.file`"), "it is named: {complaint}");
+    assert_eq!(complaint["fields"]["line"], 1, "with its place: {complaint}");
+    assert_eq!(status(&client, "a").await, 200, "the provider that the same text removes is still there");
+    assert!(!gateway.directory().join("other.jsonl").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_looks_even_when_nothing_seems_to_have_changed() {
+    let (_upstream, gateway) = two_services("").await;
+    gateway.write_policy("story", "service: story\nrulez: []\n");
+    wait_for_complaint(&gateway, 0, "rulez").await;
+    let before = complaints(&gateway, "rulez");
+    gateway.signal("HUP");
+    wait_for_complaint(&gateway, before, "rulez").await;
+    let client = own::client(&gateway, "story", json!({}));
+    assert_eq!(status(&client, "a").await, 200, "a hangup ends nothing");
+}
