@@ -2,6 +2,7 @@
 
 mod conditions;
 mod laws;
+mod loading;
 mod meaning;
 
 use std::path::PathBuf;
