@@ -128,12 +128,12 @@ async fn ten_thousand_policies_load_soon_and_changing_one_costs_one() {
         let name = format!("p{number:05}");
         setup = setup.policy(&name, &bare(&name, &upstream, &allow("a")));
     }
-    let started = Instant::now();
     let gateway = setup.start().await;
-    let loaded = started.elapsed();
+    // CPU and not the clock: the machine may have other work.
+    let loading = cpu(&gateway);
     let client = own::client(&gateway, "p04711", json!({}));
     assert_eq!(status(&client, "a").await, 200);
-    assert!(loaded < Duration::from_secs(18), "ten thousand policies took {loaded:?} to load");
+    assert!(loading < 18.0, "ten thousand policies took {loading} s of CPU to load");
     // Files that were written just now are read once more before they are known by their looks.
     let text = |tool: &str| bare("p04711", &upstream, &allow(tool));
     gateway.write_policy("p04711", &text("a, b"));
@@ -144,7 +144,7 @@ async fn ten_thousand_policies_load_soon_and_changing_one_costs_one() {
     gateway.write_policy("p04711", &text("b"));
     soon(&client, "a", 403, "the change of one among ten thousand").await;
     let spent = cpu(&gateway) - before;
-    println!("ten thousand policies: loaded in {loaded:?}, one change cost {spent:.2} s of CPU");
+    println!("ten thousand policies: loading cost {loading:.2} s of CPU, one change cost {spent:.2} s of CPU");
     assert!(spent < 1.0, "changing one policy cost {spent:.2} s of CPU");
     let neighbour = own::client(&gateway, "p00000", json!({}));
     assert_eq!(status(&neighbour, "a").await, 200, "the others serve on");

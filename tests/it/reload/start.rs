@@ -1,5 +1,6 @@
 //! The start: all or nothing, unless the operator asks for the rest.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -7,9 +8,10 @@ use serde_json::json;
 use super::{soon, status};
 use crate::own::{self, PROVIDER, allow, bare};
 use crate::support::Upstream;
+use crate::support::gateway::BINARY;
 
 #[tokio::test]
-async fn a_broken_file_is_fatal_at_start_and_at_once() {
+async fn n03_a_broken_file_is_fatal_at_start_and_at_once() {
     let upstream = Upstream::mcp(&["a"]).await;
     let broken = [
         ("policies/story.yaml", "service: story\nrulez: []\n", "rulez"),
@@ -25,6 +27,32 @@ async fn a_broken_file_is_fatal_at_start_and_at_once() {
     }
     let good = own::setup().policy("good", &own::policy("good", &upstream, &allow("a"))).start().await;
     assert_eq!(status(&own::client(&good, "good", json!({})), "a").await, 200, "without them it starts");
+}
+
+#[test]
+fn n12_a_check_judges_offline_what_a_start_would() {
+    let run = |arguments: &[&str], rules: &str| {
+        // Nothing listens at the issuer, and nobody asks it.
+        let text = format!(
+            "service: story\nroute: {{ path: /story/mcp }}\nupstream: {{ url: \"http://127.0.0.1:9/mcp\" }}\n\
+             providers: {{ corp: {{ oidc: {{ issuer: \"https://login.example.com\" }} }} }}\n\
+             authentication: {{ providers: [corp] }}\n{rules}\n"
+        );
+        let setup = own::setup().policy("story", &text);
+        let output = Command::new(BINARY).args(arguments).arg(setup.directory()).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).expect("text"))
+    };
+    for arguments in [&["check"][..], &["serve", "--check"]] {
+        let (code, said) = run(arguments, &allow("a"));
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        let (code, said) = run(arguments, "rulez: []");
+        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("rulez") && said.contains("story.yaml:6:1"), "{arguments:?}: {said}");
+    }
+    let (code, said) = run(&["check", "--format", "json"], "rulez: []");
+    let found: serde_json::Value = serde_json::from_str(&said).expect("one JSON document");
+    assert_eq!((code, &found[0]["code"]), (Some(1), &json!("unknown-key")), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

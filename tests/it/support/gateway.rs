@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{PATIENCE, eventually, within};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
@@ -80,7 +80,7 @@ impl Setup {
         for _ in 0..5 {
             let address = free_address();
             let mut running = Running::spawn(self.command(address));
-            let ready = eventually("the gateway to listen or to end", || running.outcome()).await;
+            let ready = within(3 * PATIENCE, "the gateway to listen or to end", || running.outcome()).await;
             if ready {
                 return Gateway { setup: self, address, running };
             }
