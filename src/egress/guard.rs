@@ -1,6 +1,9 @@
 //! Judges the target of a fetch: its URL before, and its addresses while the connection is made.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -8,18 +11,37 @@ use url::{Host, Url};
 use super::Class;
 use crate::oauth::address::{AddressClass, classify};
 
+type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
+
 /// The rules of one class.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Guard {
     class: Class,
     allowed_hosts: Vec<String>,
+    look_up: Arc<dyn Fn(String) -> Found + Send + Sync>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("class", &self.class).finish_non_exhaustive()
+    }
 }
 
 impl Guard {
     /// Rules of `class`; `allowed_hosts` are the operator's exceptions, and never a stranger's.
     #[must_use]
     pub fn new(class: Class, allowed_hosts: Vec<String>) -> Self {
-        Self { class, allowed_hosts }
+        let look_up = |host: String| -> Found {
+            Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
+        };
+        Self { class, allowed_hosts, look_up: Arc::new(look_up) }
+    }
+
+    /// The same rules over other names.
+    #[cfg(test)]
+    pub(super) fn asking(mut self, look_up: impl Fn(String) -> Found + Send + Sync + 'static) -> Self {
+        self.look_up = Arc::new(look_up);
+        self
     }
 
     /// Judges scheme and, when the host is one, address. A name is judged when it is resolved.
@@ -65,7 +87,7 @@ impl Resolve for Guard {
         let guard = self.clone();
         Box::pin(async move {
             let host = name.as_str();
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            let addresses = (guard.look_up)(host.to_owned()).await?;
             // One bad address condemns the name: it is not the client's turn to choose among them.
             for address in &addresses {
                 guard.address(host, address.ip())?;

@@ -5,11 +5,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tokio::runtime::Handle;
 
 /// The shortest time between two look-ups of one name, whatever its records say.
-const SHORTEST: Duration = Duration::from_secs(5);
+const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest: a server that moves must be found again.
 const LONGEST: Duration = Duration::from_secs(60);
 /// After a look-up that failed.
@@ -20,15 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The addresses of one upstream; the last good set is kept.
 pub type Addresses = Arc<ArcSwap<Vec<SocketAddr>>>;
 
-/// Follows `host` for as long as the result is held. An address needs no following.
+/// Follows `host` for as long as the result is held, asking `servers` or, when there are none, those of the system. An
+/// address needs no following.
 #[must_use]
-pub fn follow(host: &str, port: u16, runtime: &Handle) -> Addresses {
+pub fn follow(host: &str, port: u16, servers: &[SocketAddr], runtime: &Handle) -> Addresses {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Arc::new(ArcSwap::from_pointee(vec![SocketAddr::new(address, port)]));
     }
     let addresses: Addresses = Arc::default();
     let (ready, first) = std::sync::mpsc::sync_channel(1);
-    runtime.spawn(renew(Arc::downgrade(&addresses), host.to_owned(), port, ready));
+    runtime.spawn(renew(Arc::downgrade(&addresses), host.to_owned(), port, servers.to_vec(), ready));
     // A first request should not fail only because a name server takes a moment; a slow one must not hold up a reload.
     if first.recv_timeout(PATIENCE).is_err() {
         tracing::warn!(event = "name-slow", host, "the upstream's name is not resolved yet");
@@ -40,9 +43,10 @@ async fn renew(
     addresses: Weak<ArcSwap<Vec<SocketAddr>>>,
     host: String,
     port: u16,
+    servers: Vec<SocketAddr>,
     ready: std::sync::mpsc::SyncSender<()>,
 ) {
-    let resolver = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build).ok();
+    let resolver = resolver(&servers);
     while let Some(held) = addresses.upgrade() {
         let wait = match look_up(resolver.as_ref(), &host, port).await {
             Ok((found, until)) => {
@@ -59,6 +63,21 @@ async fn renew(
         let _ = ready.try_send(());
         tokio::time::sleep(wait).await;
     }
+}
+
+fn resolver(servers: &[SocketAddr]) -> Option<TokioResolver> {
+    if servers.is_empty() {
+        return TokioResolver::builder_tokio().and_then(ResolverBuilder::build).ok();
+    }
+    let at = |server: &SocketAddr| {
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+            connection.port = server.port();
+            connection
+        });
+        NameServerConfig::new(server.ip(), true, connections.into())
+    };
+    let config = ResolverConfig::from_name_servers(servers.iter().map(at).collect());
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build().ok()
 }
 
 /// The addresses and how long they are good for. The system's own resolver is asked when there is no other configuration.
@@ -89,8 +108,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_address_is_itself_and_a_name_is_looked_up() {
         let handle = Handle::current();
-        assert_eq!(**follow("127.0.0.1", 80, &handle).load(), ["127.0.0.1:80".parse().unwrap()]);
-        let local = tokio::task::spawn_blocking(move || follow("localhost", 81, &Handle::current())).await.unwrap();
+        assert_eq!(**follow("127.0.0.1", 80, &[], &handle).load(), ["127.0.0.1:80".parse().unwrap()]);
+        let local =
+            tokio::task::spawn_blocking(move || follow("localhost", 81, &[], &Handle::current())).await.unwrap();
         assert!(local.load().iter().any(|address| address.ip().is_loopback() && address.port() == 81));
     }
 }

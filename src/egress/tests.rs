@@ -1,9 +1,17 @@
 //! Fetches against servers on loopback that answer as badly as they can.
 
+use std::future::Future;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::dns::Resolve as _;
 
 use super::*;
+
+type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// A server that answers every connection with these bytes, then waits before it closes.
 fn server(answer: &'static [u8], pause: Duration) -> Url {
@@ -91,4 +99,88 @@ async fn q02_a_stranger_reaches_public_addresses_only() {
     let by_name = egress().fetch(Class::Stranger, &"https://localhost:1/".parse().unwrap()).await.unwrap_err();
     assert!(by_name.cause.contains("may be fetched"), "judged where the name is resolved: {by_name}");
     assert!(egress().stranger.1.check(&"https://8.8.8.8/".parse().unwrap()).is_ok());
+}
+
+/// A name server that answers one after the other, and counts how often it was asked.
+fn changing(answers: &'static [&'static [&'static str]]) -> (impl Fn(String) -> Found + Send + Sync, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let look_up = move |_: String| -> Found {
+        let turn = count.fetch_add(1, Ordering::SeqCst);
+        let answer = answers[turn.min(answers.len() - 1)];
+        Box::pin(async move { Ok(answer.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect()) })
+    };
+    (look_up, asked)
+}
+
+async fn resolved(guard: &Guard) -> Result<Vec<String>, String> {
+    let found = guard.resolve("id.example".parse().unwrap()).await.map_err(|error| error.to_string())?;
+    Ok(found.map(|address| address.ip().to_string()).collect())
+}
+
+#[tokio::test]
+async fn q02_a_name_that_changes_its_mind_is_judged_by_the_answer_that_is_connected_to() {
+    let (look_up, asked) = changing(&[&["8.8.8.8"], &["127.0.0.1"]]);
+    let stranger = Guard::new(Class::Stranger, Vec::new()).asking(look_up);
+    assert_eq!(resolved(&stranger).await.unwrap(), ["8.8.8.8"], "the addresses judged are those connected to");
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "and nobody asks a second time in between");
+    assert!(resolved(&stranger).await.unwrap_err().contains("may be fetched"), "the next answer is judged again");
+
+    // Through the client: the server behind the first answer is reached, with one look-up for the whole fetch.
+    let good = server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", Duration::ZERO);
+    let url: Url = good.as_str().replace("127.0.0.1", "localhost").parse().unwrap();
+    let (look_up, asked) = changing(&[&["127.0.0.1"], &["169.254.169.254"], &["127.0.0.1", "169.254.169.254"]]);
+    let guard = Guard::new(Class::Operator, Vec::new()).asking(look_up);
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = client(&EgressSettings::default(), &guard).unwrap();
+    assert_eq!(document(&client, &url).await.unwrap(), Bytes::from_static(b"{}"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "the address checked is the address connected to");
+    for case in ["an answer that moved to a metadata service", "one bad address among good ones"] {
+        assert!(document(&client, &url).await.unwrap_err().contains("may be fetched"), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn q02_each_class_judges_every_kind_of_address_that_a_name_may_have() {
+    let judged = |class, allowed: &[&str], ip: &'static str| {
+        let guard = Guard::new(class, allowed.iter().map(|host| (*host).to_owned()).collect());
+        let look_up =
+            move |_: String| -> Found { Box::pin(async move { Ok(vec![SocketAddr::new(ip.parse().unwrap(), 0)]) }) };
+        let guard = guard.asking(look_up);
+        async move { resolved(&guard).await.is_ok() }
+    };
+    for (ip, operator) in [
+        ("10.1.2.3", true),
+        ("172.16.0.1", true),
+        ("192.168.1.1", true),
+        ("100.64.0.1", true),
+        ("127.0.0.1", true),
+        ("::1", true),
+        ("fd00::1", true),
+        ("169.254.169.254", false),
+        ("169.254.170.2", false),
+        ("100.100.100.200", false),
+        ("fd00:ec2::254", false),
+        ("fe80::1", false),
+        ("::ffff:169.254.169.254", false),
+        ("64:ff9b::a9fe:a9fe", false),
+        ("0.0.0.0", false),
+        ("::", false),
+        ("224.0.0.1", false),
+        ("255.255.255.255", false),
+        ("192.0.2.1", false),
+        ("2001:db8::1", false),
+    ] {
+        assert_eq!(judged(Class::Operator, &[], ip).await, operator, "operator: {ip}");
+        assert!(judged(Class::Operator, &["id.example"], ip).await, "operator, listed: {ip}");
+        assert!(!judged(Class::Stranger, &["id.example"], ip).await, "a stranger reaches no special address: {ip}");
+    }
+    for ip in ["8.8.8.8", "2606:4700:4700::1111"] {
+        assert!(judged(Class::Operator, &[], ip).await && judged(Class::Stranger, &[], ip).await, "public: {ip}");
+    }
+    let stranger = Guard::new(Class::Stranger, vec!["id.example".into()]);
+    for url in ["http://id.example/", "http://localhost/", "http://8.8.8.8/", "ftp://id.example/"] {
+        assert!(stranger.check(&url.parse().unwrap()).is_err(), "a stranger's document comes over https: {url}");
+    }
+    assert!(stranger.check(&"https://id.example/".parse().unwrap()).is_ok());
 }

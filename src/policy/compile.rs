@@ -1,6 +1,7 @@
 //! From what policies mean to what runs. What did not change is shared with the snapshot before, not made again.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -44,6 +45,7 @@ pub struct Compiler {
     providers: HashMap<String, (Arc<Definition>, Arc<dyn Provider>)>,
     services: HashMap<[u8; 32], Arc<Service>>,
     limits: HashMap<String, Vec<(LimitSpec, Arc<LimitState>)>>,
+    name_servers: Vec<SocketAddr>,
     names: HashMap<(String, u16), Addresses>,
     address_limit: Option<Arc<AddressLimit>>,
     generation: u64,
@@ -64,6 +66,7 @@ impl Compiler {
             providers: HashMap::new(),
             services: HashMap::new(),
             limits: HashMap::new(),
+            name_servers: Vec::new(),
             names: HashMap::new(),
             address_limit: None,
             generation: 0,
@@ -83,6 +86,7 @@ impl Compiler {
         let model = &installation.model;
         self.take_over_egress(&model.egress)
             .map_err(|error| Diagnostic::error(codes::INVALID_CERTIFICATE, error.to_string()))?;
+        self.take_over_name_servers(&model.name_servers);
         let mut services: Vec<Arc<Service>> = Vec::with_capacity(entries.len());
         let mut kept = HashMap::with_capacity(entries.len());
         let mut hash = Sha256::new().chain_update(installation.hash);
@@ -135,6 +139,20 @@ impl Compiler {
             self.services.clear();
         }
         Ok(())
+    }
+
+    /// Every name is asked of the new servers; until they answer, what the old ones said still serves.
+    fn take_over_name_servers(&mut self, servers: &[SocketAddr]) {
+        if servers == self.name_servers {
+            return;
+        }
+        self.name_servers = servers.to_vec();
+        self.services.clear();
+        for ((host, port), addresses) in &mut self.names {
+            let last = addresses.load_full();
+            *addresses = names::follow(host, *port, servers, &self.surroundings.runtime);
+            addresses.rcu(|found| Arc::clone(if found.is_empty() { &last } else { found }));
+        }
     }
 
     fn service(&mut self, entry: &Entry) -> Arc<Service> {
@@ -242,7 +260,9 @@ impl Compiler {
     fn upstream(&mut self, model: &UpstreamModel) -> Result<Upstream, Denial> {
         let host = (model.url.host().to_owned(), model.url.port());
         let runtime = &self.surroundings.runtime;
-        let addresses = self.names.entry(host).or_insert_with_key(|(host, port)| names::follow(host, *port, runtime));
+        let servers = &self.name_servers;
+        let addresses =
+            self.names.entry(host).or_insert_with_key(|(host, port)| names::follow(host, *port, servers, runtime));
         let transport = if model.url.is_https() {
             Transport::Tls {
                 server_name: model.server_name.clone(),

@@ -37,6 +37,8 @@ pub struct Installation {
     pub providers: BTreeMap<String, Arc<Definition>>,
     /// How documents are fetched.
     pub egress: Egress,
+    /// Name servers that are asked for upstreams; none stands for the system's.
+    pub name_servers: Vec<SocketAddr>,
     /// What a broken policy does to its service.
     pub on_invalid: OnInvalid,
     /// How long a last good version may serve; `None` for ever.

@@ -23,4 +23,5 @@ mod sdk;
 mod story;
 mod support;
 mod tls;
+mod tokens;
 mod yaml_language_server;

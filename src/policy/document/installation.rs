@@ -28,6 +28,8 @@ pub struct InstallationDocument {
     pub providers: Option<BTreeMap<NameText, ProviderDocument>>,
     /// How the gateway fetches keys and discovery documents.
     pub egress: Option<EgressDocument>,
+    /// How names of upstreams become addresses.
+    pub dns: Option<DnsDocument>,
     /// What happens when a policy that was good becomes broken.
     pub reload: Option<ReloadDocument>,
     /// Limits before authentication.
@@ -70,6 +72,15 @@ pub struct EgressDocument {
     pub proxy: Option<String>,
     /// Hosts that may be fetched although their address is link-local or a cloud metadata service.
     pub allowed_hosts: Option<Vec<String>>,
+}
+
+/// How names of upstreams become addresses. They are looked up again in the background when their records run out.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsDocument {
+    /// The name servers to ask, by IP address and port, such as `10.0.0.53:53`. Default: the system's.
+    #[schemars(length(min = 1))]
+    pub servers: Vec<String>,
 }
 
 /// What happens when a policy that was good becomes broken.

@@ -59,6 +59,7 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
         default_service: document.default_service.as_ref().map(|name| name.0.clone()),
         providers,
         egress: egress(context, document),
+        name_servers: name_servers(context, document),
         on_invalid: reload.and_then(|reload| reload.on_invalid).unwrap_or(OnInvalid::Keep),
         max_stale: max_stale.map(|text| context.duration(Some(text), "/reload/max_stale", Duration::MAX)),
         address_failures: limits.and_then(super::super::document::scalar::RateText::parse).unwrap_or(ADDRESS_FAILURES),
@@ -152,6 +153,24 @@ fn egress(context: &mut Context<'_>, document: &InstallationDocument) -> Egress 
     });
     let allowed_hosts = written.allowed_hosts.clone().unwrap_or_default();
     Egress { ca: ca.unwrap_or_default(), proxy, allowed_hosts }
+}
+
+fn name_servers(context: &mut Context<'_>, document: &InstallationDocument) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for (index, written) in document.dns.iter().flat_map(|dns| &dns.servers).enumerate() {
+        let pointer = format!("/dns/servers/{index}");
+        match written.parse::<SocketAddr>() {
+            Ok(server) if server.port() != 0 && !server.ip().is_unspecified() && !server.ip().is_multicast() => {
+                servers.push(server);
+            }
+            _ => {
+                let message = format!("`{written}` is not the IP address and port of a name server");
+                let diagnostic = Diagnostic::error(codes::INVALID_VALUE, message);
+                context.push(diagnostic.help("write for example `10.0.0.53:53` or `[fd00::53]:53`"), &pointer);
+            }
+        }
+    }
+    servers
 }
 
 fn log(context: &Context<'_>, document: &InstallationDocument, overrides: &Overrides) -> Log {
