@@ -224,12 +224,13 @@ fn time(claims: &Map<String, Value>, name: &'static str, rounding: Rounding) -> 
         return if (0..=LATEST_TIME).contains(&seconds) { Ok(Some(seconds)) } else { Err(wrong(name)) };
     }
     let seconds = number.as_f64().ok_or(wrong(name))?;
-    let seconds = if rounding == Rounding::Up { seconds.ceil() } else { seconds.floor() };
     #[expect(clippy::cast_precision_loss, reason = "the latest time is below 2^53")]
     let latest = LATEST_TIME as f64;
+    // Before rounding, which would lift what is just below zero.
     if !(0.0..=latest).contains(&seconds) {
         return Err(wrong(name));
     }
+    let seconds = if rounding == Rounding::Up { seconds.ceil() } else { seconds.floor() };
     #[expect(clippy::cast_possible_truncation, reason = "a whole number in the range of i64, as just checked")]
     Ok(Some(seconds as i64))
 }

@@ -54,7 +54,8 @@ pub struct KeyStore {
     times: KeyTimes,
     surroundings: Surroundings,
     current: ArcSwap<Current>,
-    /// When a fetch for an unknown key last began. Held while one is under way, so that there is never a second.
+    /// When a fetch for an unknown key last began, or one ahead failed. Held while any is under way, so that there is never
+    /// a second.
     asked: Mutex<Option<Instant>>,
 }
 
@@ -91,7 +92,7 @@ impl KeyStore {
             Ok(Err(fault)) if fault.kind != FaultKind::Key => return Err(fault.into()),
             Ok(Err(_)) | Err(_) => {}
         }
-        self.fetch_once().await;
+        self.fetch_once(header).await;
         Ok(self.known(header)??)
     }
 
@@ -109,8 +110,11 @@ impl KeyStore {
     }
 
     /// Fetches, unless that was tried within the cool-down. All who come meanwhile wait for the one fetch.
-    async fn fetch_once(self: &Arc<Self>) {
+    async fn fetch_once(self: &Arc<Self>, header: &Header) {
         let mut asked = self.asked.lock().await;
+        if matches!(self.known(header), Ok(Ok(_))) {
+            return;
+        }
         let now = self.surroundings.clock.monotonic();
         if asked.is_some_and(|before| now.saturating_duration_since(before) < self.times.cool_down) {
             return;
@@ -155,7 +159,13 @@ async fn refresh(store: Weak<KeyStore>, every: Duration) {
     let mut retry = FIRST_RETRY;
     loop {
         let Some(held) = store.upgrade() else { return };
-        let wait = if held.fetch().await {
+        let mut asked = held.asked.lock().await;
+        let fetched = held.fetch().await;
+        if !fetched {
+            *asked = Some(held.surroundings.clock.monotonic());
+        }
+        drop(asked);
+        let wait = if fetched {
             retry = FIRST_RETRY;
             every
         } else {

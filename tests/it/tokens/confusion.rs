@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{KEYS, Scene};
-use crate::support::issuer::{merged, now};
+use crate::support::issuer::merged;
 use crate::support::{Issuer, Key};
 
 const SECRET: &[u8] = b"shared-secret-of-the-own-issuer-0123456789-abcdefghijklmnopqrstuvwxyz";
@@ -151,7 +151,7 @@ rules: [{{ allow: {{ tools: [echo] }} }}]
     })
     .await;
     let sign = |key: Key, issuer: &str| {
-        let claims = merged(scene.claims(), json!({"iss": issuer, "jti": now()}));
+        let claims = merged(scene.claims(), json!({"iss": issuer}));
         key.sign(br#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#, claims.to_string().as_bytes())
     };
     let (one, two) = (scene.issuer.url(), other.url());

@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::{INSTALLATION, Scene};
+use super::{INSTALLATION, Scene, check};
 use crate::support::{Answer, Gateway, Issuer, Key, Upstream};
 
 fn policy(upstream: &Upstream, issuer: &str, url: &str) -> String {
@@ -111,33 +111,27 @@ async fn a_private_authority_is_trusted_when_the_configuration_names_it() {
 }
 
 #[tokio::test]
-async fn metadata_services_are_no_issuers_unless_they_are_listed() {
-    let scene = Scene::with(&[("rs256", Key::Rs256)], |mut scenery| {
-        for (name, url) in [
-            ("aws", "https://169.254.169.254/latest/keys"),
-            ("alibaba", "https://100.100.100.200/keys"),
-            ("mapped", "https://[::ffff:169.254.169.254]/keys"),
-            ("link", "https://[fe80::1]/keys"),
-            ("unspecified", "https://0.0.0.0/keys"),
-        ] {
-            let provider =
-                format!("{{ jwks: {{ issuer: \"{}\", algorithms: [RS256], url: \"{url}\" }} }}", scenery.issuer);
-            scenery = scenery.service(name, &provider, "", "");
-        }
-        let good = scenery.oidc("");
-        scenery.service("main", &good, "", "")
-    })
-    .await;
-    for name in ["aws", "alibaba", "mapped", "link", "unspecified"] {
-        let reply = scene.call(name, &scene.issuer.token(&scene.url(name), json!({}))).await;
-        assert_eq!(reply.status, 503, "{name}: {reply:?}");
-        let provider = format!("{name}/corp");
-        let refused = |record: &serde_json::Value| {
-            let text = record.to_string();
-            text.contains(&provider) && text.contains("may be fetched from")
-        };
-        scene.gateway.wait_for_log(refused).await;
+async fn bare_addresses_and_plain_http_are_no_places_for_keys() {
+    let upstream = Upstream::mcp(&["echo"]).await;
+    let said = |url: &str| check(&Gateway::new().policy("main", &policy(&upstream, "https://id.example.com", url)));
+    for url in [
+        "https://169.254.169.254/latest/keys",
+        "https://100.100.100.200/keys",
+        "https://[::ffff:169.254.169.254]/keys",
+        "https://[fe80::1]/keys",
+        "https://0.0.0.0/keys",
+        "https://10.0.0.1/keys",
+        "https://2852039166/keys",
+        "https://0xa9fea9fe/keys",
+        "http://id.example.com/keys",
+        "file:///etc/keys",
+    ] {
+        let (content, report) = said(url);
+        assert!(!content && report.contains("unsafe-url"), "{url}: {report}");
     }
-    scene.upstream.assert_silent();
-    scene.accepts("an issuer on a private address", &scene.token(json!({}))).await;
+    for url in ["https://keys.example.com/keys", "http://127.0.0.1:9/keys"] {
+        let (content, report) = said(url);
+        assert!(content, "{url}: {report}");
+    }
+    upstream.assert_silent();
 }

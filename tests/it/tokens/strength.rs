@@ -85,7 +85,7 @@ fn a20_weak_keys_do_not_load() {
         ("one name twice", json!({"keys": [rsa.clone(), Key::Es256.jwk("k")]}), "same `kid`"),
         ("a secret among them", json!({"keys": [rsa.clone(), Key::Hs256(b"x").jwk("s")]}), "secret"),
         ("no key", json!({"keys": []}), "no key"),
-        ("no set", json!({"key": [rsa.clone()]}), "key set"),
+        ("no set", json!({"key": [rsa.clone()]}), "JWK Set"),
     ] {
         let (content, said) = check(&inline(&set));
         assert!(!content, "{case} must not load (RFC 7518 section 3): {said}");
