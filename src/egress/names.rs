@@ -14,8 +14,10 @@ use tokio::runtime::Handle;
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest: a server that moves must be found again.
 const LONGEST: Duration = Duration::from_secs(60);
-/// After a look-up that failed.
-const RETRY: Duration = Duration::from_secs(5);
+/// After a look-up that failed; it doubles.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest wait after a look-up that failed.
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
 /// How long starting waits for the first answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -47,15 +49,19 @@ async fn renew(
     ready: std::sync::mpsc::SyncSender<()>,
 ) {
     let resolver = resolver(&servers);
+    let mut retry = FIRST_RETRY;
     while let Some(held) = addresses.upgrade() {
         let wait = match look_up(resolver.as_ref(), &host, port).await {
             Ok((found, until)) => {
                 held.store(Arc::new(found));
+                retry = FIRST_RETRY;
                 until.saturating_duration_since(Instant::now()).clamp(SHORTEST, LONGEST)
             }
             Err(cause) => {
                 tracing::warn!(event = "name-unresolved", host, cause, "the upstream's name could not be resolved");
-                RETRY
+                let wait = retry;
+                retry = (retry * 2).min(LONGEST_RETRY);
+                wait
             }
         };
         drop(held);

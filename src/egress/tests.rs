@@ -48,7 +48,7 @@ async fn q01_a_document_is_got_and_redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn q03_size_and_time_are_bounded() {
+async fn j02_size_and_time_are_bounded() {
     let large: &'static [u8] =
         Box::leak([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'a'; LARGEST + 1]].concat().into_boxed_slice());
     assert!(get(server(large, Duration::ZERO).as_str()).await.unwrap_err().contains("512 KiB"));

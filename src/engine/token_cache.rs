@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a23_fifty_at_once_cost_one_verification() {
+    async fn a19_fifty_at_once_cost_one_verification() {
         let (cache, counting) = (Arc::new(cache()), Arc::new(Counting { expires: 5000, ..Counting::default() }));
         let provider: Arc<dyn Provider> = counting.clone();
         let all = (0..50).map(|_| {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a23_a_fact_is_gone_with_the_key_and_never_outlives_the_token() {
+    async fn a19_a_fact_is_gone_with_the_key_and_never_outlives_the_token() {
         let (cache, counting) = (cache(), Arc::new(Counting { expires: 1001, ..Counting::default() }));
         let provider: Arc<dyn Provider> = counting.clone();
         cache.identity(&provider, "t", &[1; 32]).await.unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a23_refusals_and_cut_off_requests_leave_nothing_behind() {
+    async fn a19_refusals_and_cut_off_requests_leave_nothing_behind() {
         let (cache, counting) = (cache(), Arc::new(Counting { refuses: true, ..Counting::default() }));
         let provider: Arc<dyn Provider> = counting.clone();
         for _ in 0..2 {

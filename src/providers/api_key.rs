@@ -96,7 +96,7 @@ mod tests {
     use crate::engine::clock::SystemClock;
 
     #[tokio::test]
-    async fn a18_a_key_is_known_by_its_hash_until_it_ends() {
+    async fn a23_a_key_is_known_by_its_hash_until_it_ends() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.unix();
         let key = |name: &str, text: &str, expires| ApiKey {

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a03_each_of_several_secrets_verifies_and_no_other_does() {
+    async fn each_of_several_secrets_verifies_and_no_other_does() {
         let both = provider(&[OLD, NEW]).unwrap();
         assert!(both.verify(&token(Algorithm::Hs256, OLD)).await.is_ok());
         assert!(both.verify(&token(Algorithm::Hs256, NEW)).await.is_ok());

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a19_a_discovery_document_is_the_issuers_own() {
+    fn j01_a_discovery_document_is_the_issuers_own() {
         let document = |issuer: &str, jwks: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"{jwks}"}}"#);
         let judge =
             |discovery: &Discovery, issuer: &str, jwks: &str| discovery.keys_of(document(issuer, jwks).as_bytes());

@@ -105,7 +105,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a21_keys_are_fetched_ahead_and_a_flood_of_unknown_kids_costs_one_fetch_per_cool_down() {
+async fn j03_keys_are_fetched_ahead_and_a_flood_of_unknown_kids_costs_one_fetch_per_cool_down() {
     let scene = scene(Some(&["r1"])).await;
     assert_eq!(scene.fake.fetches(), 1, "ahead of any token");
     assert_eq!(scene.asks("r1").await, Ok(()));
@@ -127,7 +127,7 @@ async fn a21_keys_are_fetched_ahead_and_a_flood_of_unknown_kids_costs_one_fetch_
 }
 
 #[tokio::test]
-async fn a21_a_new_key_is_found_and_a_removed_one_is_gone() {
+async fn j04_a_new_key_is_found_and_a_removed_one_is_gone() {
     let scene = scene(Some(&["r1"])).await;
     let generation = scene.store.generation();
     scene.fake.serve(&["r1", "e2"]);
@@ -144,7 +144,7 @@ async fn a21_a_new_key_is_found_and_a_removed_one_is_gone() {
 }
 
 #[tokio::test]
-async fn a22_last_good_keys_serve_through_an_outage_and_then_503() {
+async fn j04_last_good_keys_serve_through_an_outage_and_then_503() {
     let scene = scene(Some(&["r1"])).await;
     scene.fake.fail();
     scene.pass(900);
@@ -164,7 +164,7 @@ async fn a22_last_good_keys_serve_through_an_outage_and_then_503() {
 }
 
 #[tokio::test]
-async fn a22_without_any_keys_the_answer_is_503_and_it_heals() {
+async fn j04_without_any_keys_the_answer_is_503_and_it_heals() {
     let scene = scene(None).await;
     let header = Header { algorithm: Algorithm::Rs256, kid: None, token_type: None };
     let denial = scene.store.select(&header).await.unwrap_err();

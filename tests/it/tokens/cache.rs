@@ -140,7 +140,11 @@ async fn a19_a_known_token_helps_no_other_token_and_rules_are_judged_anew() {
     scene.accepts("seen for the first time", &token).await;
     let client = Client::new(&scene.url("main")).token(&token);
     for _ in 0..2 {
-        assert_eq!(client.call_tool("drop", json!({})).await.status, 403, "a known token, and a rule that says no");
+        assert_eq!(
+            client.call_tool("drop", json!({})).await.status,
+            403,
+            "a known token, and a rule that says no (CVE-2021-32701)"
+        );
         scene.upstream.assert_silent();
         scene.accepts("a known token, and a rule that says yes", &token).await;
     }

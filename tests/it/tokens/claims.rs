@@ -82,7 +82,13 @@ async fn a12_times_are_checked_with_the_providers_leeway() {
     let now = now();
     let at = |service: &str, changes: Value| scene.issuer.token(&scene.url(service), changes);
     let (expired, early) = (&["token-expired"][..], &["token-not-yet-valid"][..]);
-    scene.refuses("no exp", &at("main", json!({"exp": null})), &["claim-invalid"]).await;
+    scene
+        .refuses(
+            "no exp (GO-2026-5732: a token without an end has none)",
+            &at("main", json!({"exp": null})),
+            &["claim-invalid"],
+        )
+        .await;
     scene.refuses("exp of 1970", &at("main", json!({"exp": 0})), expired).await;
     scene.refuses("exp two minutes ago", &at("main", json!({"exp": now - 120})), expired).await;
     scene.refuses("nbf in two minutes", &at("main", json!({"nbf": now + 120})), early).await;

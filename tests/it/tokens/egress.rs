@@ -28,7 +28,7 @@ async fn keys() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_proxy_of_the_environment_is_never_used() {
+async fn q01_a_proxy_of_the_environment_is_never_used() {
     let (upstream, issuer, trap) = (Upstream::mcp(&["echo"]).await, Issuer::start().await, keys().await);
     let mut setup =
         Gateway::new().installation(INSTALLATION).policy("main", &policy(&upstream, &issuer.url(), &issuer.jwks_url()));
@@ -42,7 +42,7 @@ async fn a_proxy_of_the_environment_is_never_used() {
 }
 
 #[tokio::test]
-async fn the_proxy_of_the_configuration_gets_every_fetch() {
+async fn q01_the_proxy_of_the_configuration_gets_every_fetch() {
     let (upstream, issuer, proxy) = (Upstream::mcp(&["echo"]).await, Issuer::start().await, keys().await);
     let installation = format!("{INSTALLATION}egress: {{ proxy: \"{}\" }}\n", proxy.url(""));
     let setup = Gateway::new()
@@ -86,7 +86,7 @@ async fn private_https() -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_when_the_configuration_names_it() {
+async fn q01_a_private_authority_is_trusted_when_the_configuration_names_it() {
     let (url, pem) = private_https().await;
     for (case, installation) in [
         ("nothing is named", INSTALLATION.to_owned()),
@@ -111,7 +111,7 @@ async fn a_private_authority_is_trusted_when_the_configuration_names_it() {
 }
 
 #[tokio::test]
-async fn bare_addresses_and_plain_http_are_no_places_for_keys() {
+async fn q02_bare_addresses_and_plain_http_are_no_places_for_keys() {
     let upstream = Upstream::mcp(&["echo"]).await;
     let said = |url: &str| check(&Gateway::new().policy("main", &policy(&upstream, "https://id.example.com", url)));
     for url in [

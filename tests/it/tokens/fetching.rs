@@ -8,7 +8,7 @@ use super::{INSTALLATION, KEYS, Scene, fetched, until};
 use crate::support::{Answer, Client, Gateway, Issuer, Key, Upstream, eventually};
 
 #[tokio::test]
-async fn keys_are_fetched_ahead_and_not_by_requests() {
+async fn j03_keys_are_fetched_ahead_and_not_by_requests() {
     let scene = Scene::start().await;
     fetched(&scene.issuer, 1).await;
     for n in 0..10 {
@@ -18,7 +18,7 @@ async fn keys_are_fetched_ahead_and_not_by_requests() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_kids_costs_one_fetch_and_a_bad_signature_none() {
+async fn j03_j05_a_flood_of_unknown_kids_costs_one_fetch_and_a_bad_signature_none() {
     let scene = Scene::start().await;
     fetched(&scene.issuer, 1).await;
     let forged = scene.issuer.token_with(Key::OtherRs256, json!({"kid": "rs256"}), &scene.url("main"), json!({}));
@@ -43,7 +43,7 @@ async fn a_flood_of_unknown_kids_costs_one_fetch_and_a_bad_signature_none() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_at_its_first_token_once_per_cool_down() {
+async fn j03_a_new_key_is_found_at_its_first_token_once_per_cool_down() {
     let scene = Scene::with(&[("one", Key::Rs256)], |scenery| {
         let provider = scenery.oidc(", keys: { cool_down: 1s }");
         scenery.service("main", &provider, "", "")
@@ -58,7 +58,7 @@ async fn a_new_key_is_found_at_its_first_token_once_per_cool_down() {
 }
 
 #[tokio::test]
-async fn the_last_good_keys_serve_through_an_outage_until_they_are_too_old() {
+async fn j04_the_last_good_keys_serve_through_an_outage_until_they_are_too_old() {
     let scene = Scene::with(&KEYS, |scenery| {
         let brief = scenery.oidc(", keys: { refresh: 1s, max_stale: 2s, cool_down: 1s }");
         let patient = scenery.oidc(", keys: { refresh: 1s }");
@@ -96,7 +96,7 @@ async fn the_last_good_keys_serve_through_an_outage_until_they_are_too_old() {
 }
 
 #[tokio::test]
-async fn without_the_provider_it_starts_answers_503_and_heals() {
+async fn j04_without_the_provider_it_starts_answers_503_and_heals() {
     let (upstream, issuer) = (Upstream::mcp(&["echo"]).await, Issuer::start().await);
     issuer.fail_with(Some(503));
     let policy = format!(
@@ -139,7 +139,7 @@ async fn elsewhere() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_key_set_is_fetched_without_redirects_bounded_in_size_and_time() {
+async fn j02_a_key_set_is_fetched_without_redirects_bounded_in_size_and_time() {
     let keys = elsewhere().await;
     let paths = ["moved", "moved-for-good", "large", "slow", "page", "twice", "empty", "created", "missing", "keys"];
     let scene = Scene::with(&KEYS, |mut scenery| {
@@ -179,7 +179,7 @@ async fn a_key_set_is_fetched_without_redirects_bounded_in_size_and_time() {
 }
 
 #[tokio::test]
-async fn discovery_is_believed_about_its_own_issuer_and_listed_hosts_only() {
+async fn j01_discovery_is_believed_about_its_own_issuer_and_listed_hosts_only() {
     let other = Issuer::start().await;
     let on_other_host = |issuer: &Issuer| issuer.jwks_url().replace("127.0.0.1", "localhost");
     let issuers = [Issuer::start().await, Issuer::start().await, Issuer::start().await, Issuer::start().await];
@@ -210,4 +210,30 @@ async fn discovery_is_believed_about_its_own_issuer_and_listed_hosts_only() {
     scene.upstream.assert_silent();
     scene.accepts_at("listed", "the same host, listed", &listed.token(&scene.url("listed"), json!({}))).await;
     assert_eq!(other.discoveries() + other.key_fetches(), 0, "the issuer that was only named is never asked");
+}
+
+#[tokio::test]
+async fn q03_what_a_fetched_url_says_never_reaches_a_caller() {
+    const SAID: &str = "internal-page-that-nobody-may-see";
+    let page = Upstream::start(|_| Answer::status(500).header("x-internal", SAID).body(SAID)).await;
+    let scene = Scene::with(&KEYS, |scenery| {
+        let provider = format!(
+            "{{ jwks: {{ issuer: \"{}\", algorithms: [RS256], url: \"{}\" }} }}",
+            scenery.issuer,
+            page.url("/secret-path")
+        );
+        let good = scenery.oidc("");
+        scenery.service("blind", &provider, "", "").service("main", &good, "", "")
+    })
+    .await;
+    let reply = scene.call("blind", &scene.issuer.token(&scene.url("blind"), json!({}))).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    let shown = format!("{:?} {}", reply.headers, String::from_utf8_lossy(&reply.body));
+    for word in [SAID, "secret-path", "500", &page.url("")] {
+        assert!(!shown.contains(word), "the caller learns `{word}` (GHSA-fmfg-9g7c-3vq7): {shown}");
+    }
+    scene.upstream.assert_silent();
+    assert!(!page.received().is_empty(), "the page was asked");
+    assert!(!scene.gateway.printed().contains(SAID), "and the log tells its status only");
+    scene.accepts("a provider that answers", &scene.token(json!({}))).await;
 }

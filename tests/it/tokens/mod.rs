@@ -2,6 +2,7 @@
 //!
 //! Every table holds forgeries that differ from a good token in one thing, and the good token stands beside them.
 
+mod api_keys;
 mod cache;
 mod claims;
 mod confusion;

@@ -87,21 +87,11 @@ async fn beside(first: &Upstream, second: &Upstream) {
 }
 
 #[tokio::test]
-async fn traffic_moves_when_the_name_of_an_upstream_does_and_stays_when_it_is_lost() {
+async fn j06_traffic_moves_when_the_name_of_an_upstream_does_and_stays_when_it_is_lost() {
     let names = NameServer::start(Ipv4Addr::LOCALHOST).await;
     let (first, second) = (Upstream::mcp(&["echo"]).await, Upstream::mcp(&["echo"]).await);
     beside(&first, &second).await;
-    let issuer = Issuer::start().await;
-    let policy = format!(
-        "service: main\nroute: {{ path: /main/mcp }}\nupstream: {{ url: \"{}\" }}\n\
-         providers: {{ corp: {{ oidc: {{ issuer: \"{}\" }} }} }}\n\
-         authentication: {{ providers: [corp] }}\nrules: [{{ allow: {{ tools: [echo] }} }}]\n",
-        first.url("/mcp").replace("127.0.0.1", NAME),
-        issuer.url()
-    );
-    let installation = format!("{INSTALLATION}dns: {{ servers: [\"{}\"] }}\n", names.address);
-    let setup = Gateway::new().installation(&installation).policy("main", &policy);
-    let scene = Scene { gateway: setup.start().await, upstream: first, issuer };
+    let scene = scene(&names, first).await;
     let token = scene.token(json!({}));
     scene.accepts("the first address", &token).await;
 
@@ -144,8 +134,70 @@ async fn traffic_moves_when_the_name_of_an_upstream_does_and_stays_when_it_is_lo
     }
 }
 
+/// A gateway in front of an upstream that it knows by name.
+async fn scene(names: &NameServer, first: Upstream) -> Scene {
+    let issuer = Issuer::start().await;
+    let policy = format!(
+        "service: main\nroute: {{ path: /main/mcp }}\nupstream: {{ url: \"{}\" }}\n\
+         providers: {{ corp: {{ oidc: {{ issuer: \"{}\" }} }} }}\n\
+         authentication: {{ providers: [corp] }}\nrules: [{{ allow: {{ tools: [echo] }} }}]\n",
+        first.url("/mcp").replace("127.0.0.1", NAME),
+        issuer.url()
+    );
+    let setup = Gateway::new().installation(&installation(names.address)).policy("main", &policy);
+    Scene { gateway: setup.start().await, upstream: first, issuer }
+}
+
+fn installation(server: SocketAddr) -> String {
+    format!("{INSTALLATION}dns: {{ servers: [\"{server}\"] }}\n")
+}
+
+#[tokio::test]
+async fn j06_a_name_that_cannot_be_resolved_at_start_is_found_later() {
+    let names = NameServer::start(Ipv4Addr::LOCALHOST).await;
+    names.answers(None);
+    let scene = scene(&names, Upstream::mcp(&["echo"]).await).await;
+    let token = scene.token(json!({}));
+    let reply = scene.call("main", &token).await;
+    assert_eq!(reply.status, 502, "there is nobody to ask yet: {reply:?}");
+    assert_eq!(scene.reason(&reply).await, "upstream-unreachable");
+    scene.upstream.assert_silent();
+    names.answers(Some(Ipv4Addr::LOCALHOST));
+    scene.until("main", &token, 200).await;
+    assert_eq!(scene.upstream.received().len(), 1, "and then the call arrives");
+}
+
+#[tokio::test]
+async fn j06_other_name_servers_take_over_and_dead_ones_lose_nothing() {
+    let names = NameServer::start(Ipv4Addr::LOCALHOST).await;
+    let (first, second) = (Upstream::mcp(&["echo"]).await, Upstream::mcp(&["echo"]).await);
+    beside(&first, &second).await;
+    let scene = scene(&names, first).await;
+    let token = scene.token(json!({}));
+    scene.accepts("the first name server", &token).await;
+
+    let dead = NameServer::start(Ipv4Addr::LOCALHOST).await;
+    dead.answers(None);
+    let write = |server: SocketAddr| {
+        std::fs::write(scene.gateway.directory().join("portcullis.yaml"), installation(server)).expect("a file");
+    };
+    write(dead.address);
+    eventually("the new name server to be asked", || (dead.asked() > 0).then_some(())).await;
+    scene.gateway.wait_for_log(|record| record["event"] == "reloaded" || record.to_string().contains("reloaded")).await;
+    scene.accepts("a name server that fails takes no address away", &token).await;
+
+    let other = NameServer::start(Ipv4Addr::new(127, 0, 0, 2)).await;
+    write(other.address);
+    eventually("the third name server to be asked", || (other.asked() > 0).then_some(())).await;
+    let started = std::time::Instant::now();
+    while second.received().is_empty() {
+        assert_eq!(scene.call("main", &token).await.status, 200, "no call fails on the way");
+        assert!(started.elapsed() < crate::support::PATIENCE, "calls go to the address of the new name server");
+    }
+}
+
 #[test]
-fn name_servers_are_addresses_with_ports() {
+fn j06_name_servers_are_addresses_with_ports() {
     let policy = "service: main\nroute: { path: /main/mcp }\nupstream: { url: \"http://127.0.0.1:9/mcp\" }\n\
                   providers: { corp: { oidc: { issuer: \"https://id.example.com\" } } }\n\
                   authentication: { providers: [corp] }\nrules: [{ allow: { tools: [echo] } }]\n";

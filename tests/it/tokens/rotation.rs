@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{INSTALLATION, until};
+use super::{INSTALLATION, Scene, until};
 use crate::support::issuer::{merged, now};
 use crate::support::{Client, Gateway, Key, Upstream, eventually};
 
@@ -50,7 +50,8 @@ struct Load {
 }
 
 impl Load {
-    fn start(url: &str, key: Key) -> Self {
+    /// `sign` makes the token of each number.
+    fn start(url: &str, sign: impl Fn(usize) -> String + Send + 'static) -> Self {
         let (passed, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::Mutex::new(Vec::new())));
         let going = Arc::new(AtomicBool::new(true));
         let (count, wrong, goes, url) = (Arc::clone(&passed), Arc::clone(&failed), Arc::clone(&going), url.to_owned());
@@ -58,7 +59,7 @@ impl Load {
             let mut number = 0;
             while goes.load(Ordering::SeqCst) {
                 // Every second token is new, so that both what is known and what must be verified are under load.
-                let token = sign(key, &url, json!({"jti": (number / 2).to_string(), "exp": 4_102_444_800_u64}));
+                let token = sign(number / 2);
                 let status = Client::new(&url).token(&token).call_tool("echo", json!({})).await.status;
                 if status == 200 {
                     count.fetch_add(1, Ordering::SeqCst);
@@ -85,8 +86,14 @@ impl Load {
     }
 }
 
+/// Tokens of one secret, each with an id of its own.
+fn numbered(key: Key, url: &str) -> impl Fn(usize) -> String + Send + 'static {
+    let url = url.to_owned();
+    move |number| sign(key, &url, json!({"jti": number.to_string(), "exp": 4_102_444_800_u64}))
+}
+
 #[tokio::test]
-async fn each_of_several_secrets_verifies_with_each_algorithm_and_no_other_does() {
+async fn a01_each_of_several_secrets_verifies_with_each_algorithm_and_no_other_does() {
     let upstream = Upstream::mcp(&["echo"]).await;
     let setup = Gateway::new()
         .installation(INSTALLATION)
@@ -107,7 +114,7 @@ async fn each_of_several_secrets_verifies_with_each_algorithm_and_no_other_does(
 }
 
 #[tokio::test]
-async fn a_secret_is_rotated_under_load_without_one_failure() {
+async fn n10_a_secret_is_rotated_under_load_without_one_failure() {
     let upstream = Upstream::mcp(&["echo"]).await;
     let setup = Gateway::new()
         .installation(INSTALLATION)
@@ -116,7 +123,7 @@ async fn a_secret_is_rotated_under_load_without_one_failure() {
     let gateway = setup.start().await;
     let url = gateway.url("/main/mcp");
     let (old, new) = (sign(Key::Hs256(OLD), &url, json!({})), sign(Key::Hs256(NEW), &url, json!({})));
-    let load = Load::start(&url, Key::Hs256(OLD));
+    let load = Load::start(&url, numbered(Key::Hs256(OLD), &url));
     load.more(50).await;
     assert_eq!(Client::new(&url).token(&new).call_tool("echo", json!({})).await.status, 401, "not yet");
 
@@ -125,7 +132,7 @@ async fn a_secret_is_rotated_under_load_without_one_failure() {
     gateway.write_policy("main", &policy(&upstream, "{ file: ../old }, { file: ../new }"));
     until(&url, &new, 200).await;
     load.more(50).await;
-    let signers = Load::start(&url, Key::Hs256(NEW));
+    let signers = Load::start(&url, numbered(Key::Hs256(NEW), &url));
     signers.more(50).await;
     let (passed, failed) = load.end().await;
     assert!(failed.is_empty(), "the old secret serves until it is taken away: {passed} passed, {failed:?}");
@@ -153,4 +160,43 @@ async fn a_secret_is_rotated_under_load_without_one_failure() {
     for secret in [OLD, NEW, NEXT] {
         assert!(!printed.contains(std::str::from_utf8(secret).expect("text")), "no secret is printed");
     }
+}
+
+#[tokio::test]
+async fn j04_a_published_key_is_rotated_under_load_without_one_failure() {
+    let scene = Scene::with(&[("old", Key::Es256)], |scenery| {
+        let provider = scenery.oidc(", keys: { refresh: 1s, cool_down: 1s }");
+        scenery.service("main", &provider, "", "")
+    })
+    .await;
+    let (url, claims) = (scene.url("main"), scene.claims());
+    let numbered = |kid: &'static str, key: Key| {
+        let claims = claims.clone();
+        move |number: usize| {
+            let header = json!({"alg": key.algorithm(), "typ": "at+jwt", "kid": kid}).to_string();
+            let claims = merged(claims.clone(), json!({"jti": number.to_string()}));
+            key.sign(header.as_bytes(), claims.to_string().as_bytes())
+        }
+    };
+    let (old, new) = (numbered("old", Key::Es256), numbered("new", Key::EdDsa));
+    let (an_old_one, a_new_one) = (old(0), new(0));
+    let load = Load::start(&url, old);
+    load.more(50).await;
+
+    // The issuer publishes the new key beside the old one, then signs with it: its first token finds it.
+    scene.issuer.rotate(&[("old", Key::Es256), ("new", Key::EdDsa)]);
+    let signers = Load::start(&url, new);
+    signers.more(50).await;
+    load.more(50).await;
+    let (passed, failed) = load.end().await;
+    assert!(failed.is_empty(), "the old key serves as long as it is published: {passed} passed, {failed:?}");
+
+    scene.issuer.rotate(&[("new", Key::EdDsa)]);
+    until(&url, &an_old_one, 401).await;
+    signers.more(50).await;
+    let (passed, failed) = signers.end().await;
+    assert!(failed.is_empty(), "the new key serves from its first token on: {passed} passed, {failed:?}");
+    scene.upstream.forget();
+    scene.refuses("a token of the old key, which was known", &an_old_one, &["key-unknown"]).await;
+    scene.accepts("a token of the new key", &a_new_one).await;
 }

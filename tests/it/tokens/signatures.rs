@@ -47,7 +47,8 @@ async fn a01_the_algorithm_is_one_of_the_providers_byte_for_byte() {
     let narrow = scene.url("narrow");
     for (kid, key) in KEYS.iter().filter(|(kid, _)| *kid != "es256") {
         let token = scene.issuer.token_with(*key, json!({"kid": kid}), &narrow, json!({}));
-        let case = format!("{kid} where only ES256 is configured (CVE-2026-22817: the token must not choose)");
+        let case =
+            format!("{kid} where only ES256 is configured (CVE-2026-22817, CVE-2026-22818: the token must not choose)");
         scene.refuses_at("narrow", &case, &token, &["algorithm-refused"]).await;
     }
     let good = scene.issuer.token_with(Key::Es256, json!({"kid": "es256"}), &narrow, json!({}));

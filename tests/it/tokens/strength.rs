@@ -199,7 +199,11 @@ fn a23_secrets_are_compared_in_constant_time_and_nowhere_by_operator() {
         let text = read(&path);
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
         for line in product.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
-            assert!(!compares_a_secret(line), "{}: compare with `subtle`: {line}", path.display());
+            assert!(
+                !compares_a_secret(line),
+                "{}: compare with `subtle` (CVE-2026-32595, CVE-2026-41263): {line}",
+                path.display()
+            );
         }
     }
     let keys = read(&src.join("providers/api_key.rs"));
