@@ -42,6 +42,7 @@ pub enum KeySource {
 pub struct Jwks {
     name: String,
     profile: Profile,
+    algorithms: Vec<Algorithm>,
     keys: Keys,
 }
 
@@ -72,7 +73,8 @@ impl Jwks {
                 Keys::Fetched(KeyStore::start(name, Box::new(source), *times, surroundings))
             }
         };
-        Ok(Self { name: name.to_owned(), profile: settings.profile.clone(), keys })
+        let algorithms = settings.algorithms.clone();
+        Ok(Self { name: name.to_owned(), profile: settings.profile.clone(), algorithms, keys })
     }
 
     async fn select(&self, header: &Header) -> Result<Arc<Key>, Denial> {
@@ -102,6 +104,10 @@ impl Provider for Jwks {
 
     async fn verify(&self, token: &str) -> Result<Arc<Identity>, Denial> {
         let unverified = Unverified::parse(token)?;
+        // Before any key is looked for: an algorithm that is not the provider's buys no fetch.
+        if !self.algorithms.contains(&unverified.header.algorithm) {
+            return Err(Denial::new(Reason::AlgorithmRefused));
+        }
         let key = self.select(&unverified.header).await?;
         let claims = unverified.verify(&key)?;
         Ok(read(&self.profile, token, unverified.header.token_type.as_deref(), claims)?)

@@ -134,6 +134,27 @@ async fn a19_one_token_at_two_services_is_judged_by_each_in_both_orders() {
 }
 
 #[tokio::test]
+async fn a19_one_token_at_all_services_at_the_same_time_is_judged_by_each() {
+    let other = Issuer::publishing(&[("k", Key::Es256)]).await;
+    let scene = scene(&other).await;
+    for strict in strict() {
+        let claims = merged(strict.claims.clone(), json!({"jti": format!("{} at once", strict.name)}));
+        let token = scene.issuer.token_with(Key::Rs256, strict.header.clone(), AUDIENCE, claims);
+        let calls = (0..12).map(|n| {
+            let (name, wanted) = if n % 2 == 0 { (strict.name, strict.status) } else { ("plain", 200) };
+            let client = Client::new(&scene.url(name)).token(&token);
+            tokio::spawn(async move { (name, wanted, client.call_tool("echo", json!({})).await.status) })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            let (name, wanted, status) = call.await.expect("a call");
+            assert_eq!(status, wanted, "{name}, while others ask about the same token");
+        }
+        assert_eq!(scene.upstream.received().len(), 6, "{}: only what is permitted arrives", strict.name);
+        scene.upstream.forget();
+    }
+}
+
+#[tokio::test]
 async fn a19_a_known_token_helps_no_other_token_and_rules_are_judged_anew() {
     let scene = Scene::start().await;
     let token = scene.token(json!({}));

@@ -43,6 +43,27 @@ async fn j03_j05_a_flood_of_unknown_kids_costs_one_fetch_and_a_bad_signature_non
 }
 
 #[tokio::test]
+async fn j03_an_algorithm_that_is_not_the_providers_costs_no_fetch() {
+    let scene = Scene::with(&KEYS, |scenery| {
+        let by_url =
+            format!("{{ jwks: {{ issuer: \"{0}\", algorithms: [RS256], url: \"{0}/jwks\" }} }}", scenery.issuer);
+        let discovered = format!("{{ oidc: {{ issuer: \"{}\" }} }}", scenery.issuer);
+        scenery.service("url", &by_url, "", "").service("main", &discovered, "", "")
+    })
+    .await;
+    for service in ["url", "main"] {
+        let audience = scene.url(service);
+        scene.accepts_at(service, "the keys are there", &scene.issuer.token(&audience, json!({}))).await;
+        let before = scene.issuer.key_fetches();
+        for (n, key) in [Key::Hs256(b"0123456789abcdef0123456789abcdef"), Key::Es512, Key::Ps512].iter().enumerate() {
+            let token = scene.issuer.token_with(*key, json!({"kid": format!("unknown-{n}")}), &audience, json!({}));
+            scene.refuses_at(service, key.algorithm(), &token, &["algorithm-refused"]).await;
+        }
+        assert_eq!(scene.issuer.key_fetches(), before, "{service}: no fetch for what no key could verify");
+    }
+}
+
+#[tokio::test]
 async fn j03_a_new_key_is_found_at_its_first_token_once_per_cool_down() {
     let scene = Scene::with(&[("one", Key::Rs256)], |scenery| {
         let provider = scenery.oidc(", keys: { cool_down: 1s }");
