@@ -138,11 +138,18 @@ rules: [{{ allow: {{ tools: [echo] }}, when: 'issuer == "{one}" && subject == "a
 
 #[tokio::test]
 async fn a18_an_email_counts_when_verified_and_of_one_domain() {
-    let rule = r#"  - { allow: { tools: [echo] }, when: 'claims.email_verified == true && claims.email.matches("^[^@]+@corp\\.test$")' }
+    let careful = r#"  - { allow: { tools: [echo] }, when: 'claims.email_verified == true && claims.email.matches("^[^@]+@corp\\.test$")' }
 "#;
+    // What people write who do not think of addresses that nobody has verified.
+    let careless = "  - { allow: { tools: [echo] }, when: 'claims.email.endsWith(\"@corp.test\")' }\n";
+    let denying = "  - { allow: { tools: [echo] } }\n  - { deny: { tools: [echo] }, when: 'claims.email.endsWith(\"@evil.test\")' }\n";
     let scene = Scene::with(&[("rs256", Key::Rs256)], |scenery| {
         let provider = scenery.oidc("");
-        service(scenery, "mail", &provider, "", rule)
+        let required = ", required_claims: { email: admin@corp.test }";
+        let scenery = service(scenery, "mail", &provider, "", careful);
+        let scenery = service(scenery, "careless", &provider, "", careless);
+        let scenery = service(scenery, "denying", &provider, "", denying);
+        service(scenery, "required", &provider, required, "  - allow: { tools: [echo] }\n")
     })
     .await;
     let mail = |email: Value, verified: Value| scene.rules_token(json!({"email": email, "email_verified": verified}));
@@ -162,9 +169,19 @@ async fn a18_an_email_counts_when_verified_and_of_one_domain() {
         let case = format!("{email:?} (CVE-2026-40574: two `@` belong to no domain)");
         scene.forbids("mail", &case, &mail(json!(email), json!(true))).await;
     }
-    for verified in [json!(false), json!("true"), json!(1), json!([true]), json!({})] {
-        let case = format!("email_verified {verified}");
-        scene.forbids("mail", &case, &mail(json!("admin@corp.test"), verified)).await;
+    for verified in [json!(false), json!("true"), json!(1), json!([true]), json!({}), json!(null)] {
+        let (case, token) = (format!("email_verified {verified}"), mail(json!("admin@corp.test"), verified));
+        scene.forbids("mail", &case, &token).await;
+        scene.forbids("careless", &case, &token).await;
+        scene.forbids("denying", &format!("{case}: a deny rule that cannot be decided fits"), &token).await;
+        scene.refuses_at("required", &case, &token, &["claim-missing"]).await;
+    }
+    let two = mail(json!("admin@evil.test@corp.test"), json!(true));
+    scene.forbids("careless", "two `@`, verified (CVE-2026-40574)", &two).await;
+    scene.forbids("denying", "two `@`, verified (CVE-2026-40574)", &two).await;
+    scene.forbids("denying", "the domain that is denied", &mail(json!("a@evil.test"), json!(true))).await;
+    for service in ["careless", "denying", "required"] {
+        scene.accepts_at(service, "a verified address", &mail(json!("admin@corp.test"), json!(true))).await;
     }
     scene.forbids("mail", "no email_verified", &scene.rules_token(json!({"email": "admin@corp.test"}))).await;
     scene.forbids("mail", "a list of addresses", &mail(json!(["admin@corp.test"]), json!(true))).await;
