@@ -28,6 +28,8 @@ use crate::providers::{Definition, Settings};
 const LEEWAY: Duration = Duration::from_secs(60);
 /// A clock that is off by more is broken, and expired tokens would live on.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
+/// The shortest time between two fetches that may be written.
+const SHORTEST_TIME: Duration = Duration::from_secs(1);
 /// What public providers sign with.
 const OIDC_ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Ps256, Algorithm::EdDsa];
 
@@ -223,13 +225,28 @@ fn utc_seconds(text: &str) -> Option<i64> {
 fn times(context: &mut Context<'_>, written: Option<&KeysDocument>, pointer: &str) -> KeyTimes {
     let written = written.cloned().unwrap_or_default();
     let mut time = |text: Option<&DurationText>, key: &str, default| {
-        context.duration(text, &format!("{pointer}/keys/{key}"), Duration::from_secs(default))
+        let pointer = format!("{pointer}/keys/{key}");
+        let time = context.duration(text, &pointer, Duration::from_secs(default));
+        if time < SHORTEST_TIME {
+            context.error(
+                &pointer,
+                codes::INVALID_VALUE,
+                "shorter than `1s`: the provider would be asked without a pause",
+            );
+        }
+        time
     };
-    KeyTimes {
+    let times = KeyTimes {
         refresh: time(written.refresh.as_ref(), "refresh", 600),
         cool_down: time(written.cool_down.as_ref(), "cool_down", 30),
         max_stale: time(written.max_stale.as_ref(), "max_stale", 24 * 3600),
+    };
+    if times.max_stale < times.refresh {
+        let key = if written.max_stale.is_some() { "max_stale" } else { "refresh" };
+        let diagnostic = Diagnostic::error(codes::INVALID_VALUE, "keys would be too old before they are fetched again");
+        context.push(diagnostic.help("make `max_stale` longer than `refresh`"), &format!("{pointer}/keys/{key}"));
     }
+    times
 }
 
 fn algorithms(names: impl Iterator<Item = &'static str>) -> Vec<Algorithm> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{INSTALLATION, KEYS, Scene, fetched, until};
+use super::{INSTALLATION, KEYS, Scene, check, fetched, until};
 use crate::support::{Answer, Client, Gateway, Issuer, Key, Upstream, eventually};
 
 #[tokio::test]
@@ -257,4 +257,26 @@ async fn q03_what_a_fetched_url_says_never_reaches_a_caller() {
     assert!(!page.received().is_empty(), "the page was asked");
     assert!(!scene.gateway.printed().contains(SAID), "and the log tells its status only");
     scene.accepts("a provider that answers", &scene.token(json!({}))).await;
+}
+
+#[test]
+fn j03_times_that_would_ask_without_a_pause_or_never_in_time_do_not_load() {
+    let said = |keys: &str| {
+        check(&Gateway::new().policy(
+            "main",
+            &format!(
+                "service: main\nroute: {{ path: /main/mcp }}\nupstream: {{ url: \"http://127.0.0.1:9/mcp\" }}\n\
+                 providers: {{ corp: {{ oidc: {{ issuer: \"https://id.example.com\", keys: {{ {keys} }} }} }} }}\n\
+                 authentication: {{ providers: [corp] }}\nrules: [{{ allow: {{ tools: [echo] }} }}]\n"
+            ),
+        ))
+    };
+    for keys in ["refresh: 999ms", "cool_down: 1ms", "max_stale: 5m", "refresh: 2d", "refresh: 10s, max_stale: 9s"] {
+        let (content, report) = said(keys);
+        assert!(!content && report.contains("invalid-value"), "{keys}: {report}");
+    }
+    for keys in ["refresh: 1s, cool_down: 1s, max_stale: 1s", "refresh: 1d", "max_stale: 10m"] {
+        let (content, report) = said(keys);
+        assert!(content, "{keys}: {report}");
+    }
 }
