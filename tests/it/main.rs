@@ -24,4 +24,5 @@ mod story;
 mod support;
 mod tls;
 mod tokens;
+mod wire;
 mod yaml_language_server;

@@ -109,6 +109,7 @@ impl Guarded {
                 match end {
                     Some(end) if end <= LONGEST_HEAD => match head::judge(self.held.get(..end).unwrap_or_default()) {
                         Ok(framing) => self.begin(end, framing),
+                        Err(cause @ head::NEVER_OFFERED) => self.refuse(cause, 405),
                         Err(cause) => self.refuse(cause, 400),
                     },
                     None if self.held.len() <= LONGEST_HEAD => {
@@ -244,8 +245,11 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 }
 
 fn answer(status: u16) -> Bytes {
-    let (reason, message) =
-        if status == 408 { ("Request Timeout", "request timeout") } else { ("Bad Request", "malformed request") };
+    let (reason, message) = match status {
+        405 => ("Method Not Allowed\r\nallow: POST", "method not allowed"),
+        408 => ("Request Timeout", "request timeout"),
+        _ => ("Bad Request", "malformed request"),
+    };
     let id = format!("{:032x}", rand::random::<u128>());
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":{status},"message":"{message}","data":{{"requestId":"{id}"}}}}}}"#

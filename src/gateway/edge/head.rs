@@ -22,6 +22,8 @@ pub enum Framing {
 
 /// A rule that is broken, for the log.
 pub type Violation = &'static str;
+/// CONNECT and TRACE: what follows them is not ours to read (RFC 9110 sections 9.3.6 and 9.3.8).
+pub const NEVER_OFFERED: Violation = "a method that is never offered";
 
 /// Judges a whole head, its empty line included.
 ///
@@ -104,6 +106,9 @@ fn request_line(line: &[u8]) -> Result<Request<'_>, Violation> {
     if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
         return Err("a malformed method");
     }
+    if matches!(method, b"CONNECT" | b"TRACE") {
+        return Err(NEVER_OFFERED);
+    }
     let version = match version {
         b"HTTP/1.1" => Version::Current,
         b"HTTP/1.0" => Version::Old,
@@ -116,7 +121,7 @@ fn request_line(line: &[u8]) -> Result<Request<'_>, Violation> {
     {
         return Err("a character in the target that must be encoded");
     }
-    if method == b"CONNECT" || target.starts_with(b"/") {
+    if target.starts_with(b"/") {
         return Ok(Request { authority: None, version });
     }
     let rest = target

@@ -41,7 +41,7 @@ impl Default for Settings {
 
 /// Is told what the edge refuses before there is a request.
 pub trait Observer: Send + Sync + std::fmt::Debug {
-    /// `status` is 400 or 408.
+    /// `status` is 400, 405 or 408.
     fn refused(&self, peer: Option<IpAddr>, cause: &'static str, status: u16);
 }
 

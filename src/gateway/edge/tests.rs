@@ -151,6 +151,16 @@ async fn l01_request_line_and_host_are_exact() {
 }
 
 #[tokio::test]
+async fn l02_methods_that_are_never_offered_end_the_connection() {
+    for head in ["CONNECT h:443", "CONNECT /", "TRACE /"] {
+        let outcome = send(&[format!("{head} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()], Settings::default()).await;
+        assert!(outcome.answer.starts_with("HTTP/1.1 405 "), "{head}: {}", outcome.answer);
+        assert!(outcome.answer.contains("\r\nallow: POST\r\n"), "{head}: {}", outcome.answer);
+        assert!(outcome.handed_on.is_empty(), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn l01_heads_are_bounded() {
     let value = "a".repeat(900_000);
     refused(format!("GET / HTTP/1.1\r\nHost: h\r\nX: {value}\r\n\r\n").as_bytes()).await;
