@@ -3,7 +3,7 @@
 //! What two readers of one head could understand differently is refused (RFC 9110, RFC 9112, RFC 9113). On HTTP/1 the
 //! bytes themselves were judged by [`super::edge`] before a parser saw them.
 
-use http::header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
@@ -95,6 +95,10 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<(), Denial> {
     }
     if !is(EXPECT, "100-continue") {
         return Err(malformed("expect is not `100-continue`"));
+    }
+    // Clients of Java offer HTTP/2 so in every first request; that is ignored, which is allowed (RFC 9110 section 7.8).
+    if !is(UPGRADE, "h2c") {
+        return Err(malformed("an upgrade"));
     }
     let coded = headers.contains_key(TRANSFER_ENCODING);
     if coded && (version != Version::HTTP_11 || !is(TRANSFER_ENCODING, "chunked")) {
@@ -259,6 +263,14 @@ mod tests {
         }
         for unknown in ["get", "PROPFIND", "PRI", "X"] {
             assert_eq!(method(unknown), Err(Reason::MalformedRequest), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn l02_an_upgrade_is_refused_or_ignored() {
+        assert!(get("/", &[("host", "h"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]).is_ok());
+        for upgrade in ["websocket", "h2c, websocket", "TLS/1.0", ""] {
+            assert_eq!(get("/", &[("host", "h"), ("upgrade", upgrade)]), Err(Reason::MalformedRequest), "{upgrade}");
         }
     }
 

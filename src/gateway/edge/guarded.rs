@@ -264,6 +264,7 @@ fn answer(status: u16) -> Bytes {
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let probing = out.remaining() == 1;
         loop {
             if this.judged > 0 {
                 let count = this.judged.min(out.remaining());
@@ -276,6 +277,11 @@ impl AsyncRead for Guarded {
                 Phase::Refused(_) => return this.poll_refused(cx),
                 Phase::Through => return Pin::new(&mut this.inner).poll_read(cx, out),
                 _ => {}
+            }
+            // While an answer is on its way, Pingora reads one byte to see whether the client is still there. The next
+            // request is not for that reader; the one of heads comes with more room.
+            if probing && !this.held.is_empty() && matches!(this.phase, Phase::Head(_)) {
+                return Poll::Pending;
             }
             if !this.judge() && !ready!(this.poll_more(cx))? {
                 return Poll::Ready(Ok(()));

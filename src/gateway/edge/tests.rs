@@ -212,6 +212,23 @@ async fn l01_how_bytes_are_cut_makes_no_difference() {
 }
 
 #[tokio::test]
+async fn a_look_whether_the_client_is_there_takes_nothing_of_the_next_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let mut guarded = Guarded::new(Box::new(L4Stream::from(server)), Settings::default(), Arc::new(Seen::default()));
+    let next = b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
+    client.write_all(next).await.unwrap();
+    let look = tokio::time::timeout(Duration::from_millis(100), guarded.read(&mut [0; 1])).await;
+    assert!(look.is_err(), "nothing is there for it: {look:?}");
+    let mut head = vec![0; 1024];
+    let read = guarded.read(&mut head).await.unwrap();
+    assert_eq!(head.get(..read), Some(&next[..]), "the reader of heads gets all of it");
+    drop(client);
+    assert_eq!(guarded.read(&mut [0; 1]).await.unwrap(), 0, "and a client that is gone is seen");
+}
+
+#[tokio::test]
 async fn l10_heads_and_bodies_have_a_deadline() {
     let settings =
         Settings { head: Duration::from_millis(300), body: Duration::from_millis(300), ..Settings::default() };
