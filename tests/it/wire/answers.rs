@@ -43,9 +43,10 @@ async fn l13_an_upstream_that_wants_credentials_or_redirects_is_no_matter_of_the
     })
     .await;
     for era in [Era::Legacy, Era::Modern] {
-        let client = scene.client().era(era);
+        // A client each: the connection ends with such an answer.
+        let client = || scene.client().era(era);
         for status in [401, 407, 300, 301, 302, 303, 307, 308] {
-            let reply = client.call_tool("echo", json!({"status": status})).await;
+            let reply = client().call_tool("echo", json!({"status": status})).await;
             is_own_error(&reply, 502);
             assert!(!format!("{reply:?}").contains("internal"), "nothing of it is told: {reply:?}");
             assert_eq!(scene.upstream.received().len(), 1, "a redirect is not followed, and nothing is tried again");
@@ -53,7 +54,7 @@ async fn l13_an_upstream_that_wants_credentials_or_redirects_is_no_matter_of_the
         }
         // Other refusals of the upstream are its own to make.
         for status in [200, 400, 403, 404, 429, 500, 503] {
-            let reply = client.call_tool("echo", json!({"status": status})).await;
+            let reply = client().call_tool("echo", json!({"status": status})).await;
             assert_eq!(u64::from(reply.status), status, "{reply:?}");
             assert!(!format!("{reply:?}").contains("internal"), "but no challenge and no cookie: {reply:?}");
             scene.upstream.forget();

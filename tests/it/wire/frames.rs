@@ -140,7 +140,7 @@ impl Connection {
     async fn frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         loop {
             if let Some((head, rest)) = self.held.split_at_checked(9) {
-                let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+                let length = usize::from(head[0]) * 65_536 + usize::from(head[1]) * 256 + usize::from(head[2]);
                 if rest.len() >= length {
                     let stream = u32::from_be_bytes([head[5] & 127, head[6], head[7], head[8]]);
                     let found = (head[3], head[4], stream, rest[..length].to_vec());
@@ -173,17 +173,17 @@ fn literal(value: &[u8]) -> u16 {
         return std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     }
     // Digits in the Huffman code: `0` to `2` are five bits, `3` to `9` six.
-    let bits = text.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let bits = text.iter().fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
     let mut left = 8 * text.len();
     let mut number = 0;
     for _ in 0..3 {
-        let five = u16::try_from(bits >> (left - 5) & 31).expect("five bits");
+        let five = u16::try_from((bits >> (left - 5)) & 31).expect("five bits");
         let digit = if five < 3 {
             left -= 5;
             five
         } else {
             left -= 6;
-            u16::try_from(bits >> left & 63).expect("six bits") - 22
+            u16::try_from((bits >> left) & 63).expect("six bits") - 22
         };
         number = 10 * number + digit;
     }

@@ -223,8 +223,7 @@ async fn l04_nothing_but_the_exact_path_needs_no_token() {
 async fn l09_unknown_hosts_and_origins_are_refused() {
     let rest = "rules: [{ allow: { tools: [echo] } }]\norigins: [\"https://ok.example\"]";
     let scene = Scene::with(Upstream::mcp(&["echo"]).await, rest, INSTALLATION).await;
-    for host in ["evil.example", "localhost", "127.0.0.1", "HOST.evil.example", "127.0.0.1.nip.io", "[::1]", "0.0.0.0"]
-    {
+    for host in ["evil.example", "localhost", "127.0.0.1", "127.0.0.1.evil.example", "[::1]", "0.0.0.0"] {
         scene.refuses(421, scene.spoilt(GOOD, HOST, &format!("Host: {host}\r\n"))).await;
     }
     for origin in [
@@ -249,22 +248,24 @@ async fn l09_unknown_hosts_and_origins_are_refused() {
 #[tokio::test]
 async fn l02_an_upgrade_is_never_made_and_nothing_behind_it_is_read() {
     let scene = Scene::open().await;
-    for upgrade in ["websocket", "h2c", "foo", "TLS/1.0", "HTTP/2.0"] {
+    for upgrade in ["websocket", "WebSocket", "foo", "TLS/1.0", "HTTP/2.0", "h2c, websocket", ""] {
         let headers = format!("Connection: Upgrade\r\nUpgrade: {upgrade}\r\nAccept:");
-        let mut socket = Socket::connect(scene.gateway.address()).await;
-        socket.send(scene.spoilt(GOOD, "Accept:", &headers).as_bytes()).await;
-        socket.send(b"GET /admin HTTP/1.1\r\nHost: internal\r\n\r\n").await;
-        let said = socket.until_closed(upgrade).await;
-        assert!(!said.0.contains("HTTP/1.1 101"), "{upgrade}: {said:?}");
-        for seen in scene.upstream.received() {
-            assert!(seen.header("upgrade").is_empty(), "no upgrade reaches the upstream: {seen:?}");
-            assert_eq!(
-                (seen.method.as_str(), seen.path.as_str()),
-                ("POST", "/mcp"),
-                "nothing behind it does: {seen:?}"
-            );
-        }
-        scene.upstream.forget();
+        scene.refuses(400, scene.spoilt(GOOD, "Accept:", &headers)).await;
+        scene.refuses(400, scene.spoilt(GOOD, "Accept:", &format!("Upgrade: {upgrade}\r\nAccept:"))).await;
     }
-    scene.serves(scene.filled(GOOD)).await;
+    let socket = "GET /wire/mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer TOKEN\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    scene.refuses(400, scene.filled(socket)).await;
+
+    // The offer of HTTP/2 that some clients make with every first request is ignored, and goes no further.
+    let offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAA\r\nAccept:";
+    let mut socket = Socket::connect(scene.gateway.address()).await;
+    socket.send(scene.spoilt(GOOD, "Accept:", offer).as_bytes()).await;
+    let said = socket.answer("an offer of h2c").await;
+    assert!(said.is(200), "{said:?}");
+    let received = scene.upstream.received();
+    assert!(
+        received[0].header("upgrade").is_empty() && received[0].header("http2-settings").is_empty(),
+        "{received:#?}"
+    );
 }

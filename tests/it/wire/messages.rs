@@ -270,7 +270,7 @@ async fn k03_nesting_ends_at_64() {
 
 #[tokio::test]
 async fn k04_names_are_compared_unescaped_and_byte_by_byte() {
-    let rest = "rules: [{ allow: { tools: [echo, \"caf\u{e9}\"] } }, { deny: { tools: [\"delete_*\"] } }, { allow: { tools: [\"delete_*\"] } }]";
+    let rest = "rules: [{ allow: { tools: [echo, \"caf\u{e9}\", \"*_file\"] } }, { deny: { tools: [\"delete_*\"] } }]";
     let scene = Scene::with(Upstream::mcp(&["echo"]).await, rest, INSTALLATION).await;
     let client = scene.client();
     for name in [
@@ -292,7 +292,7 @@ async fn k04_names_are_compared_unescaped_and_byte_by_byte() {
         assert_eq!(reply.status, 403, "{name}: {reply:?}");
         scene.upstream.assert_silent();
     }
-    for name in ["echo", r"\u0065\u0063\u0068\u006f", "caf\u{e9}", r"caf\u00e9"] {
+    for name in ["echo", "read_file", r"\u0065\u0063\u0068\u006f", "caf\u{e9}", r"caf\u00e9"] {
         passes(&scene, &[&super::BODY.replace("echo", name)]).await;
     }
 }
