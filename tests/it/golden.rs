@@ -244,7 +244,7 @@ async fn what_needs_a_restart_is_named_in_the_log() {
     let mut said = String::new();
     for edited in ["portcullis.yaml (edited)", "portcullis.yaml (edited again)"] {
         std::fs::write(gateway.directory().join("portcullis.yaml"), file(edited)).expect("an edited file");
-        let wanted = edited.contains("again").then_some("log.file").unwrap_or("listeners");
+        let wanted = if edited.contains("again") { "log.file" } else { "listeners" };
         let told = |record: &Value| {
             let fields = &record["fields"];
             fields["code"] == "needs-restart" && fields["message"].as_str().is_some_and(|text| text.contains(wanted))

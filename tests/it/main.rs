@@ -6,15 +6,14 @@
 #![expect(unreachable_pub, reason = "the cast is public to its suites")]
 
 mod cli;
+mod decisions;
 mod demo;
 mod examples;
 mod fakes;
 mod golden;
-mod mcp;
-mod decisions;
-mod fakes;
 mod limits;
 mod log;
+mod mcp;
 mod own;
 mod promises;
 mod reload;

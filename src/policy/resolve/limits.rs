@@ -39,14 +39,14 @@ pub fn limits(context: &mut Context<'_>, document: &PolicyDocument, table: Optio
     limits
 }
 
+/// One list of a selector.
+type Patterns = fn(&Selector) -> &[NamePattern];
+
 /// Reports what a limit names although no rule permits it. Only whole names can be told for certain.
 fn unpermitted(context: &mut Context<'_>, table: &AccessTable, written: &LimitDocument, pointer: &str) {
     let allowing = || table.rules().iter().filter(|rule| rule.effect() == Effect::Allow).map(|rule| rule.selector());
-    let kinds: [(&str, &Option<Vec<PatternDocument>>, fn(&Selector) -> &[NamePattern]); 2] = [
-        ("tools", &written.tools, |selector| &selector.tools),
-        ("methods", &written.methods, |selector| &selector.methods),
-    ];
-    for (kind, names, patterns) in kinds {
+    let (of_tools, of_methods): (Patterns, Patterns) = (|selector| &selector.tools, |selector| &selector.methods);
+    for (kind, names, patterns) in [("tools", &written.tools, of_tools), ("methods", &written.methods, of_methods)] {
         for (index, name) in names.iter().flatten().enumerate() {
             let PatternDocument::Glob(name) = name else { continue };
             let counted = kind == "methods" && COUNTED.contains(&name.as_str());
@@ -55,7 +55,7 @@ fn unpermitted(context: &mut Context<'_>, table: &AccessTable, written: &LimitDo
                 continue;
             }
             let message = format!("no rule allows `{name}`: there is nothing to count");
-            let known = allowing().flat_map(|selector| patterns(selector)).map(NamePattern::text);
+            let known = allowing().flat_map(patterns).map(NamePattern::text);
             let help = suggest::nearest(name, known)
                 .map_or("allow it in a rule, or remove it here".to_owned(), |near| format!("did you mean `{near}`?"));
             context

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::{alice, request, setup};
 use crate::support::{Issuer, Upstream};
 
+/// Names with their values.
+type Headers = Vec<(&'static str, &'static str)>;
+
 const RULES: &str = r#"
 rules:
   - allow: { tools: [echo] }
@@ -34,7 +37,7 @@ async fn k08_the_era_is_the_bodys_and_each_has_its_own_errors() {
     let version = |version: &'static str| ("mcp-protocol-version", version);
     let (method, name) = (("mcp-method", "tools/call"), ("mcp-name", "echo"));
     let modern = Some(meta(MODERN));
-    let refused: Vec<(&str, Vec<(&str, &str)>, Value, u16, i64)> = vec![
+    let refused: Vec<(&str, Headers, Value, u16, i64)> = vec![
         ("no version header", vec![method, name], call(modern.clone()), 400, -32020),
         ("another version in the header", vec![version("2025-11-25"), method, name], call(modern.clone()), 400, -32020),
         ("no method header", vec![version(MODERN), name], call(modern.clone()), 400, -32020),
@@ -122,7 +125,7 @@ async fn k08_the_era_is_the_bodys_and_each_has_its_own_errors() {
     }
     upstream.assert_silent();
 
-    let accepted: Vec<(&str, Vec<(&str, &str)>, Value)> = vec![
+    let accepted: Vec<(&str, Headers, Value)> = vec![
         ("modern", vec![version(MODERN), method, name], call(modern.clone())),
         ("with a sentinel", vec![version(MODERN), method, ("mcp-name", "=?base64?ZWNobw==?=")], call(modern.clone())),
         ("legacy", vec![version("2025-11-25")], call(None)),
