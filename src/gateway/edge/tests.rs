@@ -37,7 +37,8 @@ async fn send(pieces: &[&[u8]], settings: Settings) -> Outcome {
         handed_on
     });
     for piece in pieces {
-        client.write_all(piece).await.unwrap();
+        // The guard hangs up on what it has refused; on a busy machine that is before all is sent.
+        client.write_all(piece).await.ok();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     client.shutdown().await.ok();
