@@ -51,7 +51,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     if arguments.check {
         check::explain(&report);
-        print(&format!("good: {} services, snapshot {}\n", snapshot.services.len(), snapshot.hash));
+        let count = snapshot.services.len();
+        let word = if count == 1 { "service" } else { "services" };
+        print(&format!("good: {count} {word}, snapshot {}\n", snapshot.hash));
         return ExitCode::SUCCESS;
     }
     telemetry::start_events();

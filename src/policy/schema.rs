@@ -103,6 +103,29 @@ mod tests {
         }
     }
 
+    /// Editors show these words; they come from the comments of the types.
+    #[test]
+    fn every_key_says_what_it_is() {
+        fn look(schema: &Value, at: &str) {
+            for (key, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                let words = property.get("description").and_then(Value::as_str).unwrap_or_default();
+                assert!(words.len() > 3, "{at}/{key} says nothing");
+            }
+            for (key, below) in schema.as_object().into_iter().flatten() {
+                look(below, &format!("{at}/{key}"));
+            }
+            for (index, below) in schema.as_array().into_iter().flatten().enumerate() {
+                look(below, &format!("{at}/{index}"));
+            }
+        }
+        for kind in [Kind::Installation, Kind::Policy] {
+            look(kind.schema(), "");
+        }
+        let comment =
+            include_str!("document/policy.rs").lines().any(|line| line.trim() == "/// Where clients find it.");
+        assert!(comment && POLICY.0.to_string().contains("Where clients find it."));
+    }
+
     #[test]
     fn the_committed_schemas_are_current() {
         for (kind, name) in [(Kind::Installation, "portcullis"), (Kind::Policy, "policy")] {

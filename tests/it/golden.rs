@@ -212,7 +212,7 @@ fn the_json_report_says_the_same() {
 }
 
 #[test]
-fn no_literal_secret_is_printed_in_any_form() {
+fn n10_no_literal_secret_is_printed_in_any_form() {
     let secret = "hunter2";
     for case in
         cases().into_iter().filter(|case| case.written.contains(secret) && !case.written.starts_with("$ export"))
@@ -230,6 +230,70 @@ fn no_literal_secret_is_printed_in_any_form() {
         let said = text(&served.stdout) + &text(&served.stderr);
         assert!(!said.contains(secret), "{} when served:\n{said}", case.name());
     }
+}
+
+/// Serves every case that shows one of these codes: none starts, and each finding names its file.
+fn none_is_served(codes: &[&str]) {
+    for code in codes {
+        let shown = format!("error[{code}]: ");
+        let cases: Vec<Case> = cases().into_iter().filter(|case| case.expected.contains(&shown)).collect();
+        assert!(!cases.is_empty(), "a golden for {code}");
+        for case in cases {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut scene = Scene::read(&case.written);
+            scene.build(folder.path());
+            let several = scene.files.iter().any(|(path, _)| path.starts_with("policies/"));
+            let served = if several { "serve --check ." } else { "serve --check policy.yaml" };
+            scene.command = Some(served.to_owned());
+            let output = scene.check(folder.path(), &[]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{}: {said}", case.name());
+            let (_, behind) = said.split_once(&shown).unwrap_or_else(|| panic!("{}: {said}", case.name()));
+            assert!(behind.contains(".yaml"), "{} names its file: {said}", case.name());
+        }
+    }
+}
+
+/// The policy of most goldens without its mistake.
+fn good(more: &str) -> String {
+    format!(
+        "service: notes\nroute: {{ path: /notes/mcp }}\nupstream: {{ url: http://127.0.0.1:9000/mcp }}\n\
+         providers: {{ corp: {{ oidc: {{ issuer: https://login.example.com }} }} }}\n{more}\n"
+    )
+}
+
+fn is_good(policy: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scene = Scene { files: vec![("policy.yaml".to_owned(), policy.as_bytes().to_vec())], ..Scene::default() };
+    scene.build(folder.path());
+    let output = scene.check(folder.path(), &["--deny-warnings"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "good: 1 service\n"));
+}
+
+const RULES: &str = "rules:\n  - allow: { tools: [search_notes] }";
+
+#[test]
+fn n07_unknown_keys_wrong_types_and_unresolved_names_start_nothing() {
+    none_is_served(&["unknown-key", "duplicate-key", "missing-key", "wrong-type", "not-a-boolean", "invalid-value"]);
+    none_is_served(&["unknown-provider", "unknown-scope", "yaml-syntax", "several-documents"]);
+    is_good(&good(&format!("authentication: {{ providers: [corp] }}\n{RULES}")));
+}
+
+#[test]
+fn n08_size_nesting_and_aliases_beyond_the_bounds_start_nothing() {
+    none_is_served(&["yaml-budget", "file-too-large"]);
+    let aliases = ", *c".repeat(30);
+    is_good(&good(&format!("authentication: {{ providers: [corp], clients: [&c claude{aliases}] }}\n{RULES}")));
+    let comment = "# a long story\n".repeat(60_000);
+    is_good(&format!("{comment}{}", good(&format!("authentication: {{ providers: [corp] }}\n{RULES}"))));
+}
+
+#[test]
+fn n09_patterns_and_conditions_that_do_not_compile_start_nothing() {
+    none_is_served(&["invalid-pattern", "invalid-expression", "invalid-matcher"]);
+    let rules =
+        "rules:\n  - allow: { tools: [{ matches: \"search_[a-z]+\" }] }\n    when: claims.department == \"eng\"";
+    is_good(&good(&format!("authentication: {{ providers: [corp] }}\n{rules}")));
 }
 
 /// Listeners and the log are told to need a restart, in the log of the running gateway, which serves on as it was.

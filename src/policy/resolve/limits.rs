@@ -39,15 +39,18 @@ pub fn limits(context: &mut Context<'_>, document: &PolicyDocument, table: Optio
     limits
 }
 
-/// One list of a selector.
+/// One list of a rule's selector.
 type Patterns = fn(&Selector) -> &[NamePattern];
 
 /// Reports what a limit names although no rule permits it. Only whole names can be told for certain.
 fn unpermitted(context: &mut Context<'_>, table: &AccessTable, written: &LimitDocument, pointer: &str) {
     let allowing = || table.rules().iter().filter(|rule| rule.effect() == Effect::Allow).map(|rule| rule.selector());
-    let (of_tools, of_methods): (Patterns, Patterns) = (|selector| &selector.tools, |selector| &selector.methods);
-    for (kind, names, patterns) in [("tools", &written.tools, of_tools), ("methods", &written.methods, of_methods)] {
-        for (index, name) in names.iter().flatten().enumerate() {
+    let kinds: [(&str, Option<&[PatternDocument]>, Patterns); 2] = [
+        ("tools", written.tools.as_deref(), |selector| &selector.tools),
+        ("methods", written.methods.as_deref(), |selector| &selector.methods),
+    ];
+    for (kind, names, patterns) in kinds {
+        for (index, name) in names.unwrap_or_default().iter().enumerate() {
             let PatternDocument::Glob(name) = name else { continue };
             let counted = kind == "methods" && COUNTED.contains(&name.as_str());
             let permitted = allowing().any(|selector| patterns(selector).iter().any(|pattern| pattern.matches(name)));
