@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{soon, status};
 use crate::own::{self, PROVIDER, allow, bare, policy};
-use crate::support::{Answer, Client, Gateway, Upstream, eventually};
+use crate::support::{Answer, Client, Gateway, Issuer, PATIENCE, Upstream, eventually};
 
 /// Calls `even` and `odd` in turn for as long as the reloads take, and counts each status.
 async fn caller(client: Client, until: Instant) -> BTreeMap<u16, usize> {
@@ -148,4 +150,35 @@ async fn ten_thousand_policies_load_soon_and_changing_one_costs_one() {
     assert!(spent < 1.0, "changing one policy cost {spent:.2} s of CPU");
     let neighbour = own::client(&gateway, "p00000", json!({}));
     assert_eq!(status(&neighbour, "a").await, 200, "the others serve on");
+}
+
+/// One answer over a connection that stays open.
+async fn ask(socket: &mut TcpStream, request: &str) -> String {
+    socket.write_all(request.as_bytes()).await.expect("an open connection");
+    let mut answer = vec![0; 8192];
+    let read = tokio::time::timeout(PATIENCE, socket.read(&mut answer)).await.expect("in time").expect("an answer");
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n11_connections_and_fetched_keys_outlive_a_reload() {
+    let (upstream, issuer) = (Upstream::mcp(&["a", "b"]).await, Issuer::start().await);
+    let provider = format!("providers: {{ own: {{ oidc: {{ issuer: \"{}\" }} }} }}\n", issuer.url());
+    let text = |tool: &str| bare("story", &upstream, &allow(tool)) + &provider;
+    let gateway = Gateway::new().policy("story", &text("a")).start().await;
+    let url = gateway.url("/story/mcp");
+    let client = Client::new(&url).token(&issuer.token(&url, json!({})));
+    assert_eq!(status(&client, "a").await, 200);
+    let (fetches, discoveries) = (issuer.key_fetches(), issuer.discoveries());
+    let mut socket = TcpStream::connect(gateway.address()).await.expect("a listening gateway");
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", gateway.address());
+    assert!(ask(&mut socket, &request).await.starts_with("HTTP/1.1 200"));
+    for (round, tool) in [(1, "b"), (2, "a"), (3, "b")] {
+        gateway.write_policy("story", &text(tool));
+        soon(&client, tool, 200, "a change").await;
+        let answer = ask(&mut socket, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "change {round}: the connection is the same one: {answer}");
+    }
+    let now = (issuer.key_fetches(), issuer.discoveries());
+    assert_eq!(now, (fetches, discoveries), "an unchanged provider is not asked again");
 }

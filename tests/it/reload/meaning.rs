@@ -1,8 +1,14 @@
 //! What a change means: broken files, providers and secrets that go, files that claim the same, what needs a restart.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis::engine::clock::SystemClock;
+use portcullis::policy::compile::Compiler;
+use portcullis::policy::resolve::Overrides;
+use portcullis::policy::source::Layout;
+use portcullis::reload::{AtStart, Reloader};
 use serde_json::json;
 
 use super::{complaints, soon, status, two_services, wait_for_complaint};
@@ -235,4 +241,32 @@ async fn a_hangup_looks_even_when_nothing_seems_to_have_changed() {
     wait_for_complaint(&gateway, before, "rulez").await;
     let client = own::client(&gateway, "story", json!({}));
     assert_eq!(status(&client, "a").await, 200, "a hangup ends nothing");
+}
+
+#[tokio::test]
+async fn a_changed_listener_is_refused_by_name() {
+    // The binary of these tests is told its listener by the command line; here the file says it.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let upstream = Upstream::mcp(&["a"]).await;
+    let keys = format!(
+        "providers: {{ own: {{ api_key: {{ keys: [{{ name: k, sha256: \"{}\", expires: \"2099-01-01T00:00:00Z\" }}] }} }} }}",
+        "0".repeat(64)
+    );
+    let listening = |port: u16, more: &str| format!("listeners: [{{ address: \"127.0.0.1:{port}\" }}]\n{more}\n");
+    let setup =
+        Gateway::new().installation(&listening(18080, &keys)).policy("story", &bare("story", &upstream, &allow("a")));
+    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock)).expect("a compiler");
+    let layout = Layout::of(&[setup.directory().to_owned()], None);
+    let mut reloader = Reloader::new(layout, Overrides::default(), compiler);
+    let (before, _) = reloader.start(AtStart::Refuse).expect("a good start");
+    let setup = setup.installation(&listening(18081, ""));
+    let (after, report) = reloader.reload();
+    let complaint = report.diagnostics().first().expect("a complaint");
+    assert_eq!(complaint.code, "needs-restart");
+    assert!(complaint.message.contains("`listeners`"), "{complaint:?}");
+    assert_eq!(after.map(|snapshot| snapshot.hash), Some(before.hash.clone()), "nothing else of that text counts");
+    let _setup = setup.installation(&listening(18080, &format!("{keys}\ntrusted_proxies: [10.0.0.0/8]")));
+    let (after, report) = reloader.reload();
+    assert!(!report.has_errors(), "{report:?}");
+    assert_ne!(after.map(|snapshot| snapshot.hash), Some(before.hash), "with the listener as it was the rest counts");
 }
