@@ -159,7 +159,13 @@ async fn all_limits_that_fit_are_taken_or_none_and_the_longest_wait_is_named() {
 
 #[tokio::test]
 async fn what_counts_is_use_and_not_looking_around() {
-    let (upstream, gateway) = one("[{ rate: 1/hour, per: [subject] }]").await;
+    let upstream = Upstream::start(|request| {
+        let result = json!({"tools": [], "prompts": [], "resources": [], "resourceTemplates": []});
+        Answer::json(&json!({"jsonrpc": "2.0", "id": request.json()["id"], "result": result}))
+    })
+    .await;
+    let text = policy("story", &upstream, &limited("[{ rate: 1/hour, per: [subject] }]"));
+    let gateway = own::setup().policy("story", &text).start().await;
     let params = |method: &str| match method {
         "tools/call" | "prompts/get" => json!({"name": "a"}),
         "resources/read" | "resources/subscribe" => json!({"uri": "repo://x/y"}),
