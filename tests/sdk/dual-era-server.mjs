@@ -1,86 +1,87 @@
 // An MCP server on the official TypeScript SDK that serves both eras on one path: legacy clients get a session,
-// modern ones are served request by request. It records every HTTP request it receives: the witness of the tests.
+// modern ones are served request by request. It records every HTTP request it receives, and every call that it sees
+// cancelled: the witness of the tests.
 //
 //   node dual-era-server.mjs --mode json|sse --record FILE
 import { randomUUID } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
 import { NodeStreamableHTTPServerTransport, toNodeHandler, toWebRequest } from '@modelcontextprotocol/node';
-import {
-    createMcpHandler, isInitializeRequest, isLegacyRequest, McpServer, ResourceTemplate
-} from '@modelcontextprotocol/server';
-import * as z from 'zod/v4';
+import { createMcpHandler, isInitializeRequest, isLegacyRequest } from '@modelcontextprotocol/server';
 
 import { bodyOf, endWithParent, listen, options, witness } from './common.mjs';
+import { build } from './dual-era-tools.mjs';
 
 const { mode, record } = options({ mode: 'json', record: '' });
-const text = value => ({ content: [{ type: 'text', text: String(value) }] });
-const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
-
-function build(era) {
-    const server = new McpServer({ name: 'dual-era', version: '1.0.0' });
-    const tool = (name, description, inputSchema, run) =>
-        server.registerTool(name, { description, inputSchema: z.object(inputSchema) }, run);
-
-    tool('echo', 'Says it back', { message: z.string() }, async ({ message }) => text(message));
-    tool('add', 'Adds two numbers', { a: z.number(), b: z.number() }, async ({ a, b }) => text(a + b));
-    tool('era', 'Names the era of the request', {}, async () => text(era));
-    for (const kind of ['users', 'issues']) {
-        tool(`search_${kind}`, `Searches ${kind}`, { query: z.string() }, async ({ query }) => text(`${kind}: ${query}`));
-        tool(`delete_${kind}`, `Deletes ${kind}`, { id: z.string() }, async ({ id }) => text(`deleted ${id}`));
-    }
-    tool('slow', 'Answers late', { ms: z.number() }, async ({ ms }) => {
-        await sleep(ms);
-        return text('late');
-    });
-    tool('progress', 'Reports each step', { steps: z.number(), ms: z.number().default(5) }, async ({ steps, ms }, ctx) => {
-        const progressToken = ctx.mcpReq._meta?.progressToken;
-        for (let progress = 1; progress <= steps; progress += 1) {
-            await sleep(ms);
-            if (progressToken !== undefined) {
-                await ctx.mcpReq.notify({ method: 'notifications/progress', params: { progressToken, progress, total: steps } });
-            }
-        }
-        return text(`${steps} steps`);
-    });
-
-    for (const name of ['readme', 'secret']) {
-        const uri = `repo://acme/${name}`;
-        server.registerResource(name, uri, { mimeType: 'text/plain' }, async () => ({ contents: [{ uri, text: name }] }));
-    }
-    const template = new ResourceTemplate('repo://acme/files/{path}', { list: undefined });
-    server.registerResource('file', template, {}, async (uri, { path }) => ({ contents: [{ uri: uri.href, text: `file ${path}` }] }));
-
-    for (const name of ['review', 'admin']) {
-        const argsSchema = z.object({ subject: z.string() });
-        server.registerPrompt(name, { description: `The ${name} prompt`, argsSchema }, async ({ subject }) => ({
-            messages: [{ role: 'user', content: { type: 'text', text: `${name} ${subject}` } }]
-        }));
-    }
-    return server;
-}
-
 const sessions = new Map();
-const modern = createMcpHandler(({ era }) => build(era), { legacy: 'reject', responseMode: mode });
+
+/** What the calls of all sessions and requests share. */
+const world = {
+    mode,
+    begun: new Map(),
+    cancelled: new Map(),
+    /** Says to whoever subscribed, in either era, that a resource changed. */
+    touch: async uri => {
+        modern.notify.resourceUpdated(uri);
+        for (const { server, subscribed } of sessions.values()) {
+            if (subscribed.has(uri)) await server.server.sendResourceUpdated({ uri });
+        }
+    },
+    /** Says so to everybody whose session has a stream: what a careless server does. */
+    shout: async uri => {
+        for (const { server } of sessions.values()) await server.server.sendResourceUpdated({ uri });
+    },
+    /** Waits until the session has a stream of its own, on which the server may speak unasked. */
+    listening: async id => {
+        while (sessions.has(id) && !sessions.get(id).stream?.headersSent) await new Promise(done => setTimeout(done, 5));
+    },
+    note: line => appendFileSync(record, JSON.stringify(line) + '\n')
+};
+
+const modern = createMcpHandler(({ era }) => build(era, world), { legacy: 'reject', responseMode: mode });
 const serveModern = toNodeHandler(modern);
 const refuse = (response, status, code, message) =>
     response.writeHead(status, { 'content-type': 'application/json' })
         .end(JSON.stringify({ jsonrpc: '2.0', error: { code, message }, id: null }));
 
+/** Keeps the events of a session's streams, so that a client that lost one gets what it missed. */
+function eventStore() {
+    const events = [];
+    return {
+        storeEvent: async (stream, message) => `${stream}_${events.push({ stream, message })}`,
+        getStreamIdForEventId: async id => id.slice(0, id.lastIndexOf('_')),
+        replayEventsAfter: async (id, { send }) => {
+            const stream = id.slice(0, id.lastIndexOf('_'));
+            for (const [index, event] of [...events.entries()].slice(Number(id.slice(id.lastIndexOf('_') + 1)))) {
+                // The first event of a stream only names it.
+                if (event.stream === stream && event.message.jsonrpc) await send(`${stream}_${index + 1}`, event.message);
+            }
+            return stream;
+        }
+    };
+}
+
 async function serveLegacy(request, response, body) {
     const id = request.headers['mcp-session-id'];
     if (id !== undefined) {
-        const transport = sessions.get(id);
-        return transport ? transport.handleRequest(request, response, body) : refuse(response, 404, -32001, 'Session not found');
+        const session = sessions.get(id);
+        if (!session) return refuse(response, 404, -32001, 'Session not found');
+        if (request.method === 'GET' && !request.headers['last-event-id']) session.stream = response;
+        return session.transport.handleRequest(request, response, body);
     }
     if (!isInitializeRequest(body)) return refuse(response, 400, -32000, 'Bad Request: Session ID required');
+    const subscribed = new Set();
+    const server = build('legacy', world, subscribed);
     const transport = new NodeStreamableHTTPServerTransport({
         sessionIdGenerator: () => randomUUID(),
         enableJsonResponse: mode === 'json',
-        onsessioninitialized: created => sessions.set(created, transport)
+        eventStore: eventStore(),
+        retryInterval: 50,
+        onsessioninitialized: created => sessions.set(created, { transport, server, subscribed, stream: null })
     });
     transport.onclose = () => sessions.delete(transport.sessionId);
-    await build('legacy').connect(transport);
+    await server.connect(transport);
     return transport.handleRequest(request, response, body);
 }
 

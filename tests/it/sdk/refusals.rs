@@ -1,0 +1,83 @@
+//! What a policy keeps clients and servers from: completion, subscription, sampling and elicitation, each beside a
+//! request that passes.
+
+use serde_json::{Value, json};
+
+use super::interactive::{POLICY, completion};
+use super::{MODES, Scene, Sdk, Walk, call, walks};
+
+fn subscription(uri: &str) -> Value {
+    json!({"do": "subscribe", "uri": uri})
+}
+
+#[tokio::test]
+async fn k12_an_sdk_client_gets_no_further_than_the_policy_wherever_it_asks() {
+    let policy = format!("{POLICY}server_requests: {{ sampling: false, elicitation: {{ form: false }} }}\n");
+    let scene = Scene::both_modes(&policy).await;
+    let wanted = json!([
+        completion("ref/prompt", "review", "subject", "co"),
+        completion("ref/prompt", "admin", "subject", "co"),
+        completion("ref/resource", "repo://acme/files/{path}", "path", "a"),
+        completion("ref/resource", "repo://acme/vault/{path}", "path", "g"),
+        subscription("repo://acme/readme"),
+        subscription("repo://acme/vault/gold"),
+        subscription("repo://acme/secret"),
+        call("slow", &json!({"ms": 1})),
+        call("sample", &json!({})),
+        call("ask", &json!({})),
+        call("progress", &json!({"steps": 1})),
+    ]);
+    for walk in walks(&Sdk::ALL, |sdk| scene.places(sdk, "tools:use"), |_| wanted.clone()).await {
+        completion_follows_the_rules(&scene, &walk);
+        subscription_follows_the_rules(&scene, &walk);
+        the_server_asks_in_vain(&scene, &walk);
+        assert_eq!(walk.text(10), "1 steps", "a refused wish ends one call and not the client; {walk}");
+        let called = scene.called(&walk);
+        assert_eq!(called, ["touch", "sample", "ask", "progress"], "the server saw the permitted calls alone; {walk}");
+    }
+}
+
+fn completion_follows_the_rules(scene: &Scene, walk: &Walk) {
+    assert_eq!(walk.result(0)["completion"]["values"], json!(["code", "contract"]), "{walk}");
+    assert_eq!(walk.refusal(1).0, 403, "no rule allows the prompt; {walk}");
+    assert_eq!(walk.result(2)["completion"]["values"], json!(["alpha", "amber"]), "{walk}");
+    assert_eq!(walk.refusal(3).0, 403, "no rule allows the resources of the template; {walk}");
+    let asked: Vec<Value> =
+        scene.params(walk, "completion/complete").iter().map(|params| params["ref"].clone()).collect();
+    let permitted = [
+        json!({"type": "ref/prompt", "name": "review"}),
+        json!({"type": "ref/resource", "uri": "repo://acme/files/{path}"}),
+    ];
+    assert_eq!(asked, permitted, "{walk}");
+}
+
+fn subscription_follows_the_rules(scene: &Scene, walk: &Walk) {
+    assert_eq!(walk.heard(4), ["repo://acme/readme"], "{walk}");
+    assert_eq!(walk.refusal(5).0, 403, "no rule allows the resource; {walk}");
+    let (status, challenge) = walk.refusal(6);
+    assert_eq!(status, 403, "a scope is missing; {walk}");
+    assert!(challenge.contains("insufficient_scope") && challenge.contains("secrets:read"), "{challenge}; {walk}");
+    let method = if walk.sdk.is_legacy() { "resources/subscribe" } else { "subscriptions/listen" };
+    let said = json!(scene.params(walk, method)).to_string();
+    assert!(said.contains("readme") && !said.contains("vault") && !said.contains("secret"), "{said}; {walk}");
+}
+
+/// The call reaches the server, its wish does not reach the client, and no answer to it reaches the server.
+fn the_server_asks_in_vain(scene: &Scene, walk: &Walk) {
+    assert_eq!(walk.refusal(7).0, 403, "no rule allows the tool; {walk}");
+    for number in [8, 9] {
+        let line = walk.step(number);
+        // On the session's own stream no call can be told that it failed: there the server gives up by itself.
+        let by_server = walk.sdk.is_legacy() && MODES[walk.place] == "json";
+        let failed = if by_server { line["result"]["isError"] == true } else { line["ok"] == false };
+        assert!(failed, "step {number} must end with an error; {walk}");
+    }
+    for line in &walk.lines {
+        assert_eq!(line["asked"], json!([]), "the client is never asked; {walk}");
+    }
+    for request in scene.arrived(walk.place, &walk.sdk.person()) {
+        let message = &request["message"];
+        let answers = message.get("result").or_else(|| message["params"].get("inputResponses"));
+        assert_eq!(answers, None, "nobody answered; {message:#}");
+    }
+}
