@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 
 use super::interactive::{POLICY, completion};
 use super::{MODES, Scene, Sdk, Walk, call, walks};
+use crate::support::client::Reply;
+use crate::support::{Client, Era};
 
 fn subscription(uri: &str) -> Value {
     json!({"do": "subscribe", "uri": uri})
 }
 
 #[tokio::test]
-async fn k12_an_sdk_client_gets_no_further_than_the_policy_wherever_it_asks() {
+async fn an_sdk_client_gets_no_further_than_the_policy_wherever_it_asks() {
     let policy = format!("{POLICY}server_requests: {{ sampling: false, elicitation: {{ form: false }} }}\n");
     let scene = Scene::both_modes(&policy).await;
     let wanted = json!([
@@ -79,5 +81,53 @@ fn the_server_asks_in_vain(scene: &Scene, walk: &Walk) {
         let message = &request["message"];
         let answers = message.get("result").or_else(|| message["params"].get("inputResponses"));
         assert_eq!(answers, None, "nobody answered; {message:#}");
+    }
+}
+
+/// Calls a tool as the modern era does, of a client that lets the server ask for sampling.
+async fn call_again(client: &Client, tool: &str, answers: &Value) -> Reply {
+    let version = "2026-07-28";
+    let mut params = json!({"name": tool, "arguments": {}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientCapabilities": {"sampling": {}},
+        "io.modelcontextprotocol/clientInfo": {"name": "portcullis-tests", "version": "1.0.0"}
+    }});
+    for (name, value) in answers.as_object().into_iter().flatten() {
+        params[name] = value.clone();
+    }
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let headers = [("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", tool)];
+    client.post(&headers, message.to_string()).await
+}
+
+/// What a server asked for opens nothing: whoever comes back with the answers must be allowed the call.
+#[tokio::test]
+async fn k12_a_call_that_brings_answers_is_judged_like_the_first() {
+    let scene = Scene::both_modes(POLICY).await;
+    let answers = json!({
+        "inputResponses": {"said": {
+            "model": "parrot", "role": "assistant", "content": {"type": "text", "text": "something"}
+        }},
+        "requestState": "asked"
+    });
+    for (place, mode) in MODES.iter().enumerate() {
+        let as_person = |person: &str, scope: &str| {
+            Client::new(&scene.url(mode)).token(&scene.token(mode, person, scope)).era(Era::Modern)
+        };
+        let (alice, mallory) = (as_person("alice", "tools:use"), as_person("mallory", "secrets:read"));
+        let asked = call_again(&alice, "sample", &json!({})).await.json();
+        assert_eq!(asked["result"]["resultType"], "input_required", "{mode}: {asked:#}");
+
+        let reply = call_again(&mallory, "sample", &answers).await;
+        assert_eq!(reply.status, 403, "{mode}: {reply:?}");
+        assert!(reply.header("www-authenticate").contains("insufficient_scope"), "{mode}: {reply:?}");
+        assert_eq!(call_again(&mallory, "slow", &answers).await.status, 403, "{mode}: no rule allows it");
+        assert_eq!(scene.arrived(place, "mallory"), [] as [Value; 0], "{mode}: nothing of hers reached the server");
+        assert_eq!(call_again(&alice, "slow", &answers).await.status, 403, "{mode}: her state opens no other tool");
+        assert_eq!(scene.arrived(place, "alice").len(), 1, "{mode}: her first call alone");
+
+        let done = call_again(&alice, "sample", &answers).await.json();
+        assert_eq!(done["result"]["content"][0]["text"], "parrot: something (asked)", "{mode}: {done:#}");
+        assert_eq!(scene.arrived(place, "alice").len(), 2, "{mode}");
     }
 }
