@@ -86,7 +86,7 @@ function answer(client, sampling, elicitation, update) {
     });
 }
 
-async function run(client, { do: method, name, uri, arguments: args, ref, argument, touch }) {
+async function run(client, transport, { do: method, name, uri, arguments: args, ref, argument, touch }) {
     switch (method) {
         case 'tools/list': return client.listTools(undefined, limits);
         case 'resources/list': return client.listResources(undefined, limits);
@@ -99,6 +99,7 @@ async function run(client, { do: method, name, uri, arguments: args, ref, argume
         case 'tools/call': return call(client, name, args, limits);
         case 'cancel': return cancel(client, name, args);
         case 'subscribe': return subscribe(client, uri, touch ?? []);
+        case 'terminate': return transport.terminateSession();
         default: throw new Error(`no such step: ${method}`);
     }
 }
@@ -157,7 +158,7 @@ async function walk(where) {
     say({ step: 'connect', ok: true, result: client.getServerVersion() ?? null });
     for (const [step, wanted] of JSON.parse(steps).entries()) {
         try {
-            say({ step, ok: true, result: await run(client, wanted) });
+            say({ step, ok: true, result: await run(client, transport, wanted) });
         } catch (error) {
             failed(step, error);
         }

@@ -88,8 +88,8 @@ function lasting(tool, world) {
 
 const person = z.object({ name: z.string() });
 const question = { message: 'Who are you?', requestedSchema: person };
-// An answer that never comes, because it may not, must not hold up the tool for long.
-const soon = { timeout: 5000 };
+// How long to wait for an answer that comes another way than the call; a test of one that may not come says less.
+const patience = { patience: z.number().default(15_000) };
 const sample = { messages: [{ role: 'user', content: { type: 'text', text: 'Say something' } }], maxTokens: 8 };
 
 /**
@@ -102,16 +102,16 @@ function asking(tool, server, era, world) {
         await world.listening(ctx.sessionId);
         return send();
     };
-    tool('sample', 'Asks the model of the client', {}, async (_, ctx) => {
+    tool('sample', 'Asks the model of the client', patience, async ({ patience: timeout }, ctx) => {
         const said = unasked
-            ? await own(ctx, () => server.server.createMessage(sample, soon))
+            ? await own(ctx, () => server.server.createMessage(sample, { timeout }))
             : ctx.mcpReq.inputResponses?.said;
         if (!said) return inputRequired({ inputRequests: { said: inputRequired.createMessage(sample) }, requestState: 'asked' });
         return text(`${said.model}: ${said.content.text} (${unasked ? 'asked' : ctx.mcpReq.requestState()})`);
     });
-    tool('ask', 'Asks the person', {}, async (_, ctx) => {
+    tool('ask', 'Asks the person', patience, async ({ patience: timeout }, ctx) => {
         const given = unasked
-            ? await own(ctx, () => server.server.elicitInput({ ...question, requestedSchema: wire(person) }, soon))
+            ? await own(ctx, () => server.server.elicitInput({ ...question, requestedSchema: wire(person) }, { timeout }))
             : ctx.mcpReq.inputResponses?.who;
         if (!given) return inputRequired({ inputRequests: { who: inputRequired.elicit(question) }, requestState: 'asked' });
         const who = unasked ? given.content : acceptedContent(ctx.mcpReq.inputResponses, 'who', person);

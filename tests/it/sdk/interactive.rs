@@ -30,16 +30,21 @@ pub fn completion(kind: &str, what: &str, argument: &str, value: &str) -> Value 
 
 /// The steps of a client that uses everything it may.
 fn everything(sdk: Sdk) -> Value {
-    json!([
+    let mut steps = vec![
         completion("ref/prompt", "review", "subject", "co"),
         completion("ref/resource", "repo://acme/files/{path}", "path", "a"),
         call("sample", &json!({})),
         call("ask", &json!({})),
         call("progress", &json!({"steps": 3})),
         call("broken_off", &json!({})),
-        {"do": "cancel", "name": "hang", "arguments": {"label": sdk.person()}},
-        {"do": "subscribe", "uri": README, "touch": [{"uri": SECRET, "careless": true}]},
-    ])
+        json!({"do": "cancel", "name": "hang", "arguments": {"label": sdk.person()}}),
+        json!({"do": "subscribe", "uri": README, "touch": [{"uri": SECRET, "careless": true}]}),
+    ];
+    // The Python SDK ends its session by itself.
+    if matches!(sdk, Sdk::TypeScript1 | Sdk::TypeScriptLegacy) {
+        steps.push(json!({"do": "terminate"}));
+    }
+    Value::Array(steps)
 }
 
 #[tokio::test]
@@ -52,6 +57,7 @@ async fn each_sdk_client_completes_answers_resumes_cancels_and_subscribes() {
         hears_of_progress_and_resumes(&scene, &walk);
         cancels(&scene, &walk);
         subscribes(&scene, &walk);
+        ends_its_session(&scene, &walk);
     }
 }
 
@@ -134,6 +140,13 @@ fn subscribes(scene: &Scene, walk: &Walk) {
     assert_eq!(walk.heard(7), [README], "{walk}");
     let method = if walk.sdk.is_legacy() { "resources/subscribe" } else { "subscriptions/listen" };
     assert_eq!(scene.params(walk, method).len(), 1, "{walk}");
+}
+
+/// Only the legacy era has sessions, and each client has one.
+fn ends_its_session(scene: &Scene, walk: &Walk) {
+    let arrived = scene.arrived(walk.place, &walk.sdk.person());
+    let ended = arrived.iter().filter(|request| request["method"] == "DELETE").count();
+    assert_eq!(ended, usize::from(walk.sdk.is_legacy()), "{walk}");
 }
 
 /// The control of the silence above: whoever may read the secret hears of it.

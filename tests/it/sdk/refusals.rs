@@ -25,8 +25,8 @@ async fn an_sdk_client_gets_no_further_than_the_policy_wherever_it_asks() {
         subscription("repo://acme/vault/gold"),
         subscription("repo://acme/secret"),
         call("slow", &json!({"ms": 1})),
-        call("sample", &json!({})),
-        call("ask", &json!({})),
+        call("sample", &json!({"patience": 500})),
+        call("ask", &json!({"patience": 500})),
         call("progress", &json!({"steps": 1})),
     ]);
     for walk in walks(&Sdk::ALL, |sdk| scene.places(sdk, "tools:use"), |_| wanted.clone()).await {
