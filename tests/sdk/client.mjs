@@ -99,6 +99,7 @@ async function run(client, transport, { do: method, name, uri, arguments: args, 
         case 'tools/call': return call(client, name, args, limits);
         case 'cancel': return cancel(client, name, args);
         case 'subscribe': return subscribe(client, uri, touch ?? []);
+        case 'listen': return listen(client, uri);
         case 'terminate': return transport.terminateSession();
         default: throw new Error(`no such step: ${method}`);
     }
@@ -144,6 +145,14 @@ async function subscribe(client, uri, touch) {
     if (era === 'modern') await subscription.close();
     else await client.unsubscribeResource({ uri }, limits);
     return { updates };
+}
+
+/** Listens for changes of a resource until the stream is ended, and tells by whom. */
+async function listen(client, uri) {
+    const subscription = await client.listen({ resourceSubscriptions: [uri] }, limits);
+    await call(client, 'touch', { uri }, limits);
+    const late = new Promise((_, reject) => setTimeout(() => reject(new Error('nobody ended it')), limits.timeout).unref());
+    return { closed: await Promise.race([subscription.closed, late]) };
 }
 
 /** Connects to one server and takes the steps. */

@@ -14,6 +14,7 @@ import httpx2
 import mcp_types as types
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
 
 MODES = {"legacy": "legacy", "modern": "2026-07-28", "auto": "auto"}
 
@@ -148,6 +149,19 @@ async def subscribe(client, mode, uri, touch):
     return {"updates": heard}
 
 
+async def listen(client, uri):
+    """Listens for changes of a resource until the stream is ended, and tells how."""
+    async with client.listen(resource_subscriptions=[uri]) as subscription:
+        await client.call_tool("touch", {"uri": uri})
+        with anyio.fail_after(20):
+            try:
+                async for _ in subscription:
+                    pass
+            except SubscriptionLost:
+                return {"closed": "remote"}
+    return {"closed": "graceful"}
+
+
 def reference(ref):
     if ref["type"] == "ref/prompt":
         return types.PromptReference(type="ref/prompt", name=ref["name"])
@@ -183,6 +197,8 @@ async def run(client, mode, step):
             return await call(client, step["name"], arguments)
         case "cancel":
             return await cancel(client, step["name"], arguments)
+        case "listen":
+            return await listen(client, step["uri"])
         case "subscribe":
             return await subscribe(client, mode, step["uri"], step.get("touch") or [])
     raise ValueError(f"no such step: {method}")

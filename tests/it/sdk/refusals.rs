@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::interactive::{POLICY, completion};
 use super::{MODES, Scene, Sdk, Walk, call, walks};
 use crate::support::client::Reply;
-use crate::support::{Client, Era};
+use crate::support::{Client, Era, eventually};
 
 fn subscription(uri: &str) -> Value {
     json!({"do": "subscribe", "uri": uri})
@@ -129,5 +129,35 @@ async fn k12_a_call_that_brings_answers_is_judged_like_the_first() {
         let done = call_again(&alice, "sample", &answers).await.json();
         assert_eq!(done["result"]["content"][0]["text"], "parrot: something (asked)", "{mode}: {done:#}");
         assert_eq!(scene.arrived(place, "alice").len(), 2, "{mode}");
+    }
+}
+
+/// A policy that no longer permits a subscription ends its stream; the client notices, goes on, and gets it no more.
+#[tokio::test]
+async fn an_sdk_client_loses_the_subscription_that_an_edited_policy_no_longer_permits() {
+    let scene = Scene::both_modes(POLICY).await;
+    let listen = json!({"do": "listen", "uri": "repo://acme/readme"});
+    let wanted = json!([listen, call("progress", &json!({"steps": 1})), listen]);
+    let sdks = [Sdk::TypeScriptModern, Sdk::PythonModern];
+    let sse = |sdk| vec![scene.places(sdk, "tools:use").remove(1)];
+    let arrived = |sdk: Sdk, method: &str| {
+        let requests = scene.arrived(1, &sdk.person());
+        requests.iter().filter(|request| request["message"]["method"] == method).count()
+    };
+    let edit = async {
+        // The clients touch the resource once they listen to it.
+        eventually("both clients to listen", || sdks.iter().all(|sdk| arrived(*sdk, "tools/call") > 0).then_some(()))
+            .await;
+        let policy = std::fs::read_to_string(scene.gateway.policy_path("sse")).expect("the policy");
+        let edited = policy.replace("\"repo://acme/readme\", ", "");
+        assert_ne!(edited, policy, "the edit takes the resource away");
+        scene.gateway.write_policy("sse", &edited);
+    };
+    let (walks, ()) = tokio::join!(walks(&sdks, sse, |_| wanted.clone()), edit);
+    for walk in walks {
+        assert_eq!(walk.result(0)["closed"], "remote", "{walk}");
+        assert_eq!(walk.text(1), "1 steps", "what is still permitted goes on; {walk}");
+        assert_eq!(walk.refusal(2).0, 403, "{walk}");
+        assert_eq!(arrived(walk.sdk, "subscriptions/listen"), 1, "the second did not reach the server; {walk}");
     }
 }
