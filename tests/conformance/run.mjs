@@ -1,0 +1,82 @@
+// Runs the official conformance suite against the same server twice, directly and through the gateway, and compares the
+// results check by check: a gateway that is invisible to those who follow the protocol changes none of them.
+//
+//   node run.mjs --binary target/debug/portcullis --work DIRECTORY
+import { mkdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import { options } from '../sdk/common.mjs';
+import { startGateway } from './gateway.mjs';
+import { check, differences, isRight, runSuite, table } from './results.mjs';
+import { shim } from './shim.mjs';
+import { startFixture } from './start.mjs';
+
+const { binary, work } = options({ binary: '', work: '' });
+const REVISIONS = ['2025-11-25', '2026-07-28'];
+const HEADERS = 'http-header-validation';
+const began = Date.now();
+
+/** What is run: a revision's whole set against a careful server, and one scenario against a careless one. */
+const legs = [
+    ...REVISIONS.map(revision => ({ name: revision, suite: ['--requirements', revision] })),
+    { name: 'naive', suite: ['--scenario', HEADERS, '--spec-version', '2026-07-28'], naive: true }
+];
+
+const directory = resolve(work);
+rmSync(directory, { recursive: true, force: true });
+mkdirSync(directory, { recursive: true });
+console.log('== starting the fixtures, the shims and the gateway');
+for (const leg of legs) {
+    leg.path = `/${leg.name}/mcp`;
+    // Each way has a server of its own, so that one run's notifications never reach the other.
+    leg.direct = { fixture: await startFixture(leg) };
+    leg.through = { fixture: await startFixture(leg) };
+    leg.direct.port = await shim(() => ({ origin: leg.direct.fixture.origin }));
+}
+let gateway;
+const port = await shim(() => gateway);
+gateway = await startGateway({ binary: resolve(binary), directory: join(directory, 'gateway'), port, legs });
+for (const leg of legs) leg.through.port = port;
+
+/** Both ways of one leg, one after the other: scenarios measure time, and must not disturb each other. */
+async function ways(leg) {
+    const ran = [];
+    for (const way of ['direct', 'through']) {
+        const url = `http://localhost:${leg[way].port}${leg.path}`;
+        ran.push(await runSuite(leg.suite, url, join(directory, `${leg.name}-${way}`)));
+    }
+    return ran;
+}
+
+const tally = { passed: 0, failed: 0 };
+const verdict = (right, what) => {
+    tally[right ? 'passed' : 'failed'] += 1;
+    if (!right) console.log(`FAILED: ${what}`);
+};
+
+const ran = await Promise.all(legs.map(ways));
+for (const [index, { name, naive }] of legs.entries()) {
+    const [direct, through] = ran[index];
+    if (naive) {
+        console.log(`== ${HEADERS} against a server that does not look at headers: ${count(direct)} directly, ${count(through)} through the gateway`);
+        verdict(direct.checks.some(check => !isRight(check)), 'a server that does not look at headers must fail directly');
+        verdict(through.checks.length >= direct.checks.length, `${HEADERS} must have run through the gateway`);
+        for (const found of through.checks) verdict(isRight(found), `${check(found)} through the gateway: ${found.status} ${found.error}`);
+        continue;
+    }
+    console.log(`== ${name}: ${count(direct)} directly, ${count(through)} through the gateway`);
+    verdict(direct.code === 0, `the fixture itself must pass what ${name} requires; see ${direct.log}`);
+    verdict(through.code === 0, `what ${name} requires must pass through the gateway; see ${through.log}`);
+    const { same, different } = differences(direct.checks, through.checks);
+    tally.passed += same;
+    tally.failed += different.length;
+    if (different.length > 0) console.log(table(different));
+}
+gateway.stop();
+
+function count({ checks }) {
+    return `${checks.filter(isRight).length} of ${checks.length} checks right`;
+}
+
+console.log(`conformance: ${tally.passed} passed, ${tally.failed} failed (in ${Math.round((Date.now() - began) / 1000)} s; results in ${directory})`);
+process.exit(tally.failed === 0 && tally.passed > 0 ? 0 : 1);
