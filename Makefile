@@ -1,11 +1,12 @@
-# The commands of Portcullis. `make demo` runs it, `make test` proves it, `make lint` and `make bench` say the rest.
+# The commands of Portcullis. `make demo` runs it, `make test` and `make conformance` prove it, `make lint` and `make bench`
+# say the rest.
 #
 # Everything that is built or fetched goes below CARGO_TARGET_DIR; of HOME only the Rust toolchain is used.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench toolchain sdk
+.PHONY: help demo test conformance lint bench toolchain sdk
 
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(CARGO_TARGET_DIR)/tools
@@ -22,13 +23,16 @@ endif
 PIP := python3 -m pip --disable-pip-version-check --no-cache-dir
 SDK_PYTHON := $(TOOLS)/python/bin/python
 NODE_MODULES := tests/sdk/node_modules/.package-lock.json
+CONFORMANCE_MODULES := tests/conformance/node_modules/.package-lock.json
+NPM_CI := npm ci --cache $(TOOLS)/npm --ignore-scripts --no-audit --no-fund
 BUILD := env $(WITH_CMAKE) $(CARGO)
 
 help:
-	@echo 'make demo   build and run a gateway with a small MCP server behind it'
-	@echo 'make test   run every test, with the official TypeScript and Python MCP SDKs as real clients'
-	@echo 'make lint   formatting, clippy and documentation, warnings refused'
-	@echo 'make bench  measure the cost of a request beside a bare Pingora proxy (takes minutes)'
+	@echo 'make demo         build and run a gateway with a small MCP server behind it'
+	@echo 'make test         run every test, with the official TypeScript and Python MCP SDKs as real clients'
+	@echo 'make conformance  run the official MCP conformance suite directly and through the gateway, and compare'
+	@echo 'make lint         formatting, clippy and documentation, warnings refused'
+	@echo 'make bench        measure the cost of a request beside a bare Pingora proxy (takes minutes)'
 
 demo: toolchain $(TOOL_CMAKE)
 	@echo '== building (the first time takes some minutes)' >&2
@@ -38,6 +42,16 @@ demo: toolchain $(TOOL_CMAKE)
 test: toolchain sdk $(TOOL_CMAKE)
 	@echo '== building and running the tests (the first build takes some minutes)'
 	@SDK_PYTHON=$(SDK_PYTHON) $(BUILD) test --locked --no-fail-fast
+
+# The suite needs Node.js 22; npm brings one where the machine has an older one. The program is built as for the tests, so
+# that what `make test` has built is not built again with other features.
+conformance: toolchain $(CONFORMANCE_MODULES) $(TOOL_CMAKE)
+	@echo '== building (the first time takes some minutes)'
+	@$(BUILD) test --locked --no-run --test docs
+	@node=$$(ls tests/conformance/node_modules/node-linux-*/bin/node 2>/dev/null || command -v node); \
+	if [ "$$($$node -p 'process.versions.node.split(".")[0]')" -lt 22 ]; then \
+		echo 'The conformance suite needs Node.js 22 or newer: https://nodejs.org/en/download' >&2; exit 1; fi; \
+	$$node tests/conformance/run.mjs --binary $(CARGO_TARGET_DIR)/debug/portcullis --work $(CARGO_TARGET_DIR)/conformance
 
 lint: toolchain $(TOOL_CMAKE)
 	@echo '== formatting' && $(CARGO) fmt --check
@@ -67,7 +81,14 @@ $(NODE_MODULES): tests/sdk/package-lock.json
 	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then \
 		echo 'The tests need Node.js 20 or newer with npm: https://nodejs.org/en/download' >&2; exit 1; fi
 	@echo '== the TypeScript SDK, server-everything and yaml-language-server (npm)'
-	@npm ci --prefix tests/sdk --cache $(TOOLS)/npm --ignore-scripts --no-audit --no-fund
+	@$(NPM_CI) --prefix tests/sdk
+	@touch $@
+
+$(CONFORMANCE_MODULES): tests/conformance/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo 'The conformance suite needs Node.js with npm: https://nodejs.org/en/download' >&2; exit 1; fi
+	@echo '== the conformance suite, its fixture and Node.js 22 (npm)'
+	@$(NPM_CI) --loglevel=error --prefix tests/conformance
 	@touch $@
 
 $(TOOLS)/python/.ready: tests/sdk/requirements.txt

@@ -13,6 +13,7 @@ import { startFixture } from './start.mjs';
 
 const { binary, work } = options({ binary: '', work: '' });
 const REVISIONS = ['2025-11-25', '2026-07-28'];
+const WAYS = { direct: 'directly', through: 'through the gateway' };
 const HEADERS = 'http-header-validation';
 const began = Date.now();
 
@@ -38,12 +39,13 @@ const port = await shim(() => gateway);
 gateway = await startGateway({ binary: resolve(binary), directory: join(directory, 'gateway'), port, legs });
 for (const leg of legs) leg.through.port = port;
 
-/** Both ways of one leg, one after the other: scenarios measure time, and must not disturb each other. */
+/** Both ways of one leg, one after the other: some scenarios measure time. */
 async function ways(leg) {
     const ran = [];
-    for (const way of ['direct', 'through']) {
+    for (const way of Object.keys(WAYS)) {
         const url = `http://localhost:${leg[way].port}${leg.path}`;
         ran.push(await runSuite(leg.suite, url, join(directory, `${leg.name}-${way}`)));
+        console.log(`   ${leg.name}, ${WAYS[way]}: ${count(ran.at(-1))}`);
     }
     return ran;
 }
@@ -54,17 +56,18 @@ const verdict = (right, what) => {
     if (!right) console.log(`FAILED: ${what}`);
 };
 
+console.log('== running the suite');
 const ran = await Promise.all(legs.map(ways));
 for (const [index, { name, naive }] of legs.entries()) {
     const [direct, through] = ran[index];
     if (naive) {
-        console.log(`== ${HEADERS} against a server that does not look at headers: ${count(direct)} directly, ${count(through)} through the gateway`);
+        console.log(`== judging ${HEADERS} against a server that does not look at headers`);
         verdict(direct.checks.some(check => !isRight(check)), 'a server that does not look at headers must fail directly');
         verdict(through.checks.length >= direct.checks.length, `${HEADERS} must have run through the gateway`);
         for (const found of through.checks) verdict(isRight(found), `${check(found)} through the gateway: ${found.status} ${found.error}`);
         continue;
     }
-    console.log(`== ${name}: ${count(direct)} directly, ${count(through)} through the gateway`);
+    console.log(`== comparing both ways of ${name}`);
     verdict(direct.code === 0, `the fixture itself must pass what ${name} requires; see ${direct.log}`);
     verdict(through.code === 0, `what ${name} requires must pass through the gateway; see ${through.log}`);
     const { same, different } = differences(direct.checks, through.checks);
@@ -78,5 +81,6 @@ function count({ checks }) {
     return `${checks.filter(isRight).length} of ${checks.length} checks right`;
 }
 
-console.log(`conformance: ${tally.passed} passed, ${tally.failed} failed (in ${Math.round((Date.now() - began) / 1000)} s; results in ${directory})`);
+console.log(`== results in ${directory}, after ${Math.round((Date.now() - began) / 1000)} s`);
+console.log(`conformance: ${tally.passed} passed, ${tally.failed} failed`);
 process.exit(tally.failed === 0 && tally.passed > 0 ? 0 : 1);
