@@ -12,7 +12,8 @@ const ISSUER = 'https://issuer.example.com';
 export async function startGateway({ binary, directory, port, legs }) {
     const origin = `http://localhost:${port}`;
     mkdirSync(join(directory, 'policies'), { recursive: true });
-    writeFileSync(join(directory, 'portcullis.yaml'), installation(origin));
+    const audit = join(directory, 'audit.jsonl');
+    writeFileSync(join(directory, 'portcullis.yaml'), installation(origin, audit));
     for (const leg of legs) writeFileSync(join(directory, 'policies', `${leg.name}.yaml`), policy(leg, origin));
 
     const env = { ...process.env, CONFORMANCE_SECRET: randomBytes(32).toString('hex') };
@@ -26,10 +27,16 @@ export async function startGateway({ binary, directory, port, legs }) {
     const { stop } = await running.catch(error => {
         throw new Error(`${error.message}\n${readFileSync(log, 'utf8')}`);
     });
-    return { origin: `http://${own}`, token, stop };
+    const permitted = ({ name }) => readFileSync(audit, 'utf8').split('\n').filter(Boolean).map(line => JSON.parse(line))
+        .filter(record => record.service === called(name) && record.decision === 'permit').length;
+    return { origin: `http://${own}`, token, stop, permitted };
 }
 
-const installation = origin => `public_url: ${origin}
+/** What the service of a leg is called: names begin with a letter. */
+const called = name => `leg-${name}`;
+
+const installation = (origin, audit) => `public_url: ${origin}
+log: { file: "${audit}" }
 providers:
   suite:
     hmac:
@@ -37,7 +44,7 @@ providers:
       secrets: [{ env: CONFORMANCE_SECRET }]
 `;
 
-const policy = ({ name, path, through }, origin) => `service: ${name === 'naive' ? name : `revision-${name}`}
+const policy = ({ name, path, through }, origin) => `service: ${called(name)}
 route: { path: ${path} }
 upstream: { url: "${through.fixture.url}" }
 authentication: { providers: [suite] }

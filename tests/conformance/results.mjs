@@ -12,7 +12,8 @@ const MADE_OF_TIME = /-\d{4}-\d\d-\d\dT[\d-]+Z$/;
 export async function runSuite(words, url, directory) {
     const log = `${directory}.log`;
     const output = openSync(log, 'w');
-    const child = spawn(process.execPath, [SUITE, 'server', '--url', url, ...words, '-o', directory], { stdio: ['ignore', output, output] });
+    const command = [SUITE, 'server', '--url', url, ...words, '-o', directory];
+    const child = spawn(process.execPath, command, { stdio: ['ignore', output, output] });
     const late = setTimeout(() => child.kill('SIGKILL'), PATIENCE);
     const code = await new Promise(resolve => child.on('exit', code => resolve(code ?? 'a signal')));
     clearTimeout(late);

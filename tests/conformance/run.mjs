@@ -58,8 +58,10 @@ const verdict = (right, what) => {
 
 console.log('== running the suite');
 const ran = await Promise.all(legs.map(ways));
-for (const [index, { name, naive }] of legs.entries()) {
+for (const [index, leg] of legs.entries()) {
+    const { name, naive } = leg;
     const [direct, through] = ran[index];
+    verdict(gateway.permitted(leg) > 0, `the gateway must have permitted something of ${name}`);
     if (naive) {
         console.log(`== judging ${HEADERS} against a server that does not look at headers`);
         verdict(direct.checks.some(check => !isRight(check)), 'a server that does not look at headers must fail directly');
