@@ -84,8 +84,24 @@ pub struct Mirrored<'a> {
     pub name: Option<&'a [u8]>,
 }
 
+/// What 2026-07-28 has taken away (MCP 2026-07-28 changelog, items 2, 5, 6): its parameters mean nothing any more.
+const REMOVED: [&str; 7] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "tasks/list",
+    "tasks/result",
+];
+
+/// Whether this method ended with the last legacy revision.
+pub(super) fn is_removed(method: &str) -> bool {
+    REMOVED.contains(&method)
+}
+
 /// Versions are dates; whatever sorts behind the last legacy one is no legacy version.
-fn is_modern(version: &str) -> bool {
+pub(super) fn is_modern(version: &str) -> bool {
     version >= FIRST_MODERN
 }
 
@@ -116,7 +132,7 @@ fn modern(
         return Err(mismatch("MCP-Protocol-Version must be the version in `_meta`"));
     }
     if !revisions.accepts(version) {
-        return Err(unsupported(version, revisions));
+        return Err(unsupported_modern(version, revisions));
     }
     if message.kind == Kind::Response {
         return Err(MessageError::new(ErrorKind::InvalidRequest, "clients send no responses in this revision"));
@@ -129,6 +145,9 @@ fn modern(
         }
         None if request => return Err(mismatch("Mcp-Method is missing")),
         _ => {}
+    }
+    if is_removed(method) {
+        return Err(MessageError::new(ErrorKind::Method, "method not found"));
     }
     if let Some(name) = named(message) {
         let header = mirrored.name.ok_or(mismatch("Mcp-Name is missing"))?;
@@ -214,10 +233,21 @@ pub fn check_session_version(header: Option<&[u8]>, revisions: &Revisions) -> Re
 }
 
 fn unsupported(requested: &str, revisions: &Revisions) -> MessageError {
+    unsupported_beside(requested, revisions.supported())
+}
+
+/// A request without a session can only be tried again in a revision without sessions; where none is accepted, the client
+/// learns that it has to begin one.
+fn unsupported_modern(requested: &str, revisions: &Revisions) -> MessageError {
+    let modern: Vec<_> = revisions.supported().iter().copied().filter(|version| is_modern(version)).collect();
+    if modern.is_empty() { unsupported(requested, revisions) } else { unsupported_beside(requested, &modern) }
+}
+
+fn unsupported_beside(requested: &str, supported: &[&str]) -> MessageError {
     let mut error = MessageError::new(ErrorKind::Version, "unsupported protocol version");
     // The requested version comes from the client: it goes back only when it is short.
-    let requested = requested.get(..32).unwrap_or(requested);
-    let data = serde_json::json!({ "supported": revisions.supported(), "requested": requested });
+    let requested: String = requested.chars().take(32).collect();
+    let data = serde_json::json!({ "supported": supported, "requested": requested });
     error.data = RawValue::from_string(data.to_string()).ok();
     error
 }
@@ -322,7 +352,29 @@ mod tests {
         let mirrored = Mirrored { protocol_version: Some(b"2030-01-01"), method: Some(b"tools/list"), name: None };
         let error = classify(&message, &mirrored, &Revisions::all()).unwrap_err();
         assert_eq!((error.kind, error.id.as_deref()), (ErrorKind::Version, Some("1")));
-        assert!(error.data.unwrap().get().contains("2026-07-28"));
+        assert_eq!(
+            error.data.unwrap().get(),
+            r#"{"requested":"2030-01-01","supported":["2026-07-28"]}"#,
+            "a request without a session cannot be tried again in a revision with sessions"
+        );
+        let error = classify(&message, &mirrored, &only).unwrap_err();
+        assert!(error.data.unwrap().get().contains("2025-11-25"), "where no other is left, those with sessions");
+    }
+
+    #[test]
+    fn methods_that_the_revision_has_lost_are_unknown_whatever_their_parameters() {
+        let all = Revisions::all();
+        for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "tasks/list", "tasks/result"] {
+            for more in ["", r#""uri":"a:b","taskId":"t","protocolVersion":"2025-11-25","#] {
+                let text = body(method, &format!("{{{more}{}}}", meta(FIRST_MODERN)));
+                for name in [None, Some("a:b")] {
+                    let lost = judge(&text, [Some(FIRST_MODERN), Some(method), name], &all);
+                    assert_eq!(lost, Err(ErrorKind::Method), "{method} {more} {name:?}");
+                }
+            }
+        }
+        let subscribe = body("resources/subscribe", r#"{"uri":"a:b"}"#);
+        assert_eq!(judge(&subscribe, [None; 3], &all), Ok(Era::Legacy), "older revisions have it still");
     }
 
     #[test]

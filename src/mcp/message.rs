@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::era;
 use super::json;
 use super::members::{Members, Text};
 use super::operation::{self, Operation};
@@ -107,6 +108,8 @@ pub enum ErrorKind {
     HeaderMismatch,
     /// A revision that is not accepted (`-32022`).
     Version,
+    /// A method that the revision does not have (`-32601`).
+    Method,
 }
 
 impl MessageError {
@@ -208,11 +211,16 @@ impl<'a> Message<'a> {
             Some(params) => Members::of(params.get())
                 .ok_or(MessageError::new(ErrorKind::InvalidParams, "`params` must be an object"))?,
         };
+        let meta = meta(&params)?;
+        if meta.version.as_deref().is_some_and(|version| era::is_modern(version) && era::is_removed(&method)) {
+            let operation = Operation::Method { method: method.clone(), specified: false };
+            return Ok(Self { kind, operation, meta, initialize: None, tasks: Vec::new(), method: Some(method) });
+        }
         let operation = operation::read(&method, &params)?;
         let text = |name: &str| params.value(name).and_then(Text::of);
         let initialize = if method == "initialize" { text("protocolVersion") } else { None };
         let tasks = operation::tasks(&method, &params)?;
-        Ok(Self { kind, operation, meta: meta(&params)?, initialize, tasks, method: Some(method) })
+        Ok(Self { kind, operation, meta, initialize, tasks, method: Some(method) })
     }
 }
 

@@ -18,6 +18,7 @@ mod own;
 mod promises;
 mod reload;
 mod rules;
+mod lost_methods;
 mod sdk;
 mod story;
 mod support;

@@ -1,0 +1,80 @@
+//! What 2026-07-28 took away from MCP: gone for clients of that revision, and there for all others.
+
+use serde_json::json;
+
+use crate::support::{Client, Era, Gateway, Issuer, Upstream};
+
+async fn scene() -> (Upstream, Gateway, String) {
+    let (upstream, issuer) = (Upstream::mcp(&["echo"]).await, Issuer::start().await);
+    let policy = format!(
+        r#"
+service: lost
+route: {{ path: /lost/mcp }}
+upstream: {{ url: "{}" }}
+providers: {{ corp: {{ oidc: {{ issuer: "{}" }} }} }}
+authentication: {{ providers: [corp] }}
+rules:
+  - allow: {{ tools: ["*"], resources: ["**"], methods: ["*"] }}
+"#,
+        upstream.url("/mcp"),
+        issuer.url()
+    );
+    let gateway = Gateway::new().policy("lost", &policy).start().await;
+    let token = issuer.token(&gateway.url("/lost/mcp"), json!({}));
+    (upstream, gateway, token)
+}
+
+#[tokio::test]
+async fn methods_that_the_revision_has_lost_are_not_found_whatever_a_rule_says() {
+    let (upstream, gateway, token) = scene().await;
+    let client = |era| Client::new(&gateway.url("/lost/mcp")).token(&token).era(era);
+    for (method, params) in [
+        ("ping", json!({})),
+        ("logging/setLevel", json!({"level": "info"})),
+        ("resources/subscribe", json!({"uri": "repo://a"})),
+        ("resources/subscribe", json!({})),
+        ("resources/unsubscribe", json!({"uri": "repo://a"})),
+        ("tasks/list", json!({})),
+        ("tasks/result", json!({"taskId": "t"})),
+        ("initialize", json!({"protocolVersion": "2025-11-25"})),
+    ] {
+        let lost = client(Era::Modern).request(method, params.clone()).await;
+        assert_eq!((lost.status, lost.json()["error"]["code"].clone()), (404, json!(-32601)), "{method} {params}");
+        assert_eq!(lost.json()["id"], json!(1), "{method}: the refusal names its request");
+    }
+    upstream.assert_silent();
+
+    for method in ["ping", "logging/setLevel"] {
+        let kept = client(Era::Legacy).request(method, json!({"level": "info"})).await;
+        assert_eq!(kept.status, 200, "{method} is there in older revisions: {kept:?}");
+    }
+    let subscribed = client(Era::Legacy).request("resources/subscribe", json!({"uri": "repo://a"})).await;
+    assert_eq!(subscribed.status, 200, "{subscribed:?}");
+    assert_eq!(client(Era::Modern).call_tool("echo", json!({})).await.status, 200, "what is not lost passes");
+    assert_eq!(upstream.received().len(), 4, "what passed has reached the server");
+}
+
+#[tokio::test]
+async fn a_refused_revision_names_those_in_which_the_request_can_be_tried_again() {
+    let (upstream, gateway, token) = scene().await;
+    let client = Client::new(&gateway.url("/lost/mcp")).token(&token);
+    let ask = async |version: &str| {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {}
+        });
+        let message = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {"_meta": meta}});
+        let headers = [("mcp-protocol-version", version), ("mcp-method", "tools/list")];
+        client.post(&headers, message.to_string()).await
+    };
+    let long = "9".repeat(100);
+    for (version, told) in [("2999-01-01", "2999-01-01"), (long.as_str(), &long[..32])] {
+        let refused = ask(version).await;
+        let error = refused.json()["error"].clone();
+        let data = json!({"supported": ["2026-07-28"], "requested": told, "requestId": error["data"]["requestId"]});
+        assert_eq!((refused.status, &error["code"], &error["data"]), (400, &json!(-32022), &data), "{version}");
+    }
+    upstream.assert_silent();
+    assert_eq!(ask("2026-07-28").await.status, 200, "an accepted revision passes");
+    assert_eq!(upstream.received().len(), 1, "and reaches the server");
+}
