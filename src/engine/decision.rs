@@ -233,6 +233,8 @@ reasons! {
     ServerRequestRefused = "server-request-refused", 403, 403, "the server asked for something that the policy refuses";
     /// The task is foreign, unknown or forgotten.
     TaskUnknown = "task-unknown", 400, -32602, "task not found";
+    /// The request is about tasks, and the client does not say that it knows them (MCP 2026-07-28).
+    CapabilityMissing = "capability-missing", 400, -32021, "missing required client capability";
     /// The upstream's answer or list is above the cap.
     ResponseTooLarge = "response-too-large", 502, 502, "upstream answer too large";
     /// The system's random source failed.

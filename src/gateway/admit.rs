@@ -21,7 +21,7 @@ use crate::engine::session::Session;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::stage::{Head, Step};
 use crate::mcp::era::{self, Era, Mirrored, classify};
-use crate::mcp::message::{Incoming, Kind, Message, MessageError};
+use crate::mcp::message::{Incoming, Kind, Message, MessageError, TASKS_EXTENSION};
 use crate::mcp::operation::Operation;
 use crate::mcp::uri;
 use crate::oauth::bearer;
@@ -140,7 +140,7 @@ impl Gateway {
         }
         let Some(identity) = &exchange.identity else { return Err(Denial::new(Reason::Internal)) };
         if !message.tasks.iter().all(|task| self.tasks.owns(&service.name, task, identity)) {
-            return Err(Denial::new(Reason::TaskUnknown));
+            return Err(unknown_task(message, exchange.era));
         }
         if exchange.era == Era::Modern {
             parameters::check(&message.operation, headers, &pipeline.access)?;
@@ -206,6 +206,17 @@ impl Gateway {
         }
         Ok(tickets)
     }
+}
+
+/// A modern client that does not say that it knows tasks is told so instead, as its server would (SEP-2663).
+fn unknown_task(message: &Message<'_>, era: Era) -> Denial {
+    if era == Era::Legacy || message.meta.knows_tasks {
+        return Denial::new(Reason::TaskUnknown);
+    }
+    let required = serde_json::json!({ "requiredCapabilities": { "extensions": { TASKS_EXTENSION: {} } } });
+    let mut denial = Denial::new(Reason::CapabilityMissing);
+    denial.data = serde_json::value::to_raw_value(&required).ok();
+    denial
 }
 
 /// The token that was presented, if any credential was.

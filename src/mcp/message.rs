@@ -19,6 +19,8 @@ const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "err
 const META: [&str; 3] = [VERSION_KEY, CAPABILITIES_KEY, "progressToken"];
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+/// Under `extensions` of the capabilities (SEP-2663).
+pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// One message.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub struct Meta<'a> {
     pub version: Option<Cow<'a, str>>,
     /// Whether `io.modelcontextprotocol/clientCapabilities` is an object.
     pub has_capabilities: bool,
+    /// Whether the tasks extension is among them.
+    pub knows_tasks: bool,
 }
 
 /// Why a message is refused.
@@ -267,8 +271,11 @@ fn meta<'a>(params: &Members<'a>) -> Result<Meta<'a>, MessageError> {
         None => None,
         Some(version) => Some(Text::of(version).ok_or(wrong("the protocol version in `_meta` must be a string"))?),
     };
-    let has_capabilities = meta.value(CAPABILITIES_KEY).is_some_and(|value| value.get().starts_with('{'));
-    Ok(Meta { version, has_capabilities })
+    let within = |value: Option<&'a RawValue>| value.and_then(|value| Members::of(value.get()));
+    let capabilities = within(meta.value(CAPABILITIES_KEY));
+    let extensions = capabilities.as_ref().and_then(|capabilities| within(capabilities.value("extensions")));
+    let knows_tasks = extensions.is_some_and(|extensions| extensions.value(TASKS_EXTENSION).is_some());
+    Ok(Meta { version, has_capabilities: capabilities.is_some(), knows_tasks })
 }
 
 #[cfg(test)]
@@ -287,6 +294,23 @@ mod tests {
         assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), Kind::Notification);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Kind::Response);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#), Kind::Response);
+    }
+
+    #[test]
+    fn clients_that_know_tasks_say_so_among_their_capabilities() {
+        for (capabilities, knows) in [
+            (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, true),
+            (r#"{"extensions":{}}"#, false),
+            (r#"{"extensions":[]}"#, false),
+            (r#"{"tasks":{}}"#, false),
+            ("{}", false),
+            ("null", false),
+        ] {
+            let meta = format!(r#"{{"io.modelcontextprotocol/clientCapabilities":{capabilities}}}"#);
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{{"taskId":"t","_meta":{meta}}}}}"#);
+            assert_eq!(Message::parse(text.as_bytes()).unwrap().meta.knows_tasks, knows, "{capabilities}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What 2026-07-28 took away from MCP: gone for clients of that revision, and there for all others.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Client, Era, Gateway, Issuer, Upstream};
 
@@ -77,4 +77,25 @@ async fn a_refused_revision_names_those_in_which_the_request_can_be_tried_again(
     upstream.assert_silent();
     assert_eq!(ask("2026-07-28").await.status, 200, "an accepted revision passes");
     assert_eq!(upstream.received().len(), 1, "and reaches the server");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_know_tasks_is_told_so_about_tasks_that_are_not_its_own() {
+    let (upstream, gateway, token) = scene().await;
+    let client = Client::new(&gateway.url("/lost/mcp")).token(&token);
+    let ask = async |capabilities: Value| {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": capabilities
+        });
+        let params = json!({"taskId": "t", "_meta": meta});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": params});
+        let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tasks/get"), ("mcp-name", "t")];
+        client.post(&headers, message.to_string()).await.json()["error"].clone()
+    };
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let untold = ask(json!({})).await;
+    assert_eq!((&untold["code"], &untold["data"]["requiredCapabilities"]), (&json!(-32021), &tasks), "{untold}");
+    assert_eq!(ask(tasks).await["code"], json!(-32602), "a client that knows tasks learns that there is none");
+    upstream.assert_silent();
 }
