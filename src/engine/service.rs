@@ -33,7 +33,7 @@ pub struct Service {
 #[derive(Debug)]
 pub enum State {
     /// Requests go through the pipeline.
-    Open(Box<Pipeline>),
+    Open(Arc<Pipeline>),
     /// Every request is refused with 503: failing closed is a value, not a branch.
     Closed(Reason),
 }
@@ -43,7 +43,7 @@ impl Service {
     ///
     /// # Errors
     /// 503 when the service is closed.
-    pub fn pipeline(&self) -> Result<&Pipeline, Denial> {
+    pub fn pipeline(&self) -> Result<&Arc<Pipeline>, Denial> {
         match &self.state {
             State::Open(pipeline) => Ok(pipeline),
             State::Closed(reason) => Err(Denial::new(*reason).retry_after(Duration::from_secs(30))),
@@ -174,8 +174,8 @@ pub struct Upstream {
     pub credential: Option<Credential>,
     /// Names of the identity headers.
     pub identity_headers: IdentityHeaders,
-    /// Every header name that no client may send to this upstream, see [`IdentityHeaders::reserved`].
-    pub reserved_headers: Vec<HeaderName>,
+    /// Headers of the client that go on although MCP does not speak of them.
+    pub forward_headers: Vec<HeaderName>,
     /// What the floor that connects has prepared from `transport`, once.
     pub prepared: Prepared,
 }
@@ -241,8 +241,7 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// Names of the headers that tell the upstream who asks; an empty set sends none. Client copies of every name ever used
-/// for this are removed either way.
+/// Names of the headers that tell the upstream who asks; an empty set sends none. No client's copy of them goes on.
 #[derive(Debug, Clone, Default)]
 pub struct IdentityHeaders {
     /// The issuer.
@@ -253,14 +252,6 @@ pub struct IdentityHeaders {
     pub client: Option<HeaderName>,
     /// The scopes, separated by spaces.
     pub scopes: Option<HeaderName>,
-}
-
-impl IdentityHeaders {
-    /// The names in use and the default names, which no client may ever send.
-    pub fn reserved(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        let renamed = [&self.issuer, &self.subject, &self.client, &self.scopes].into_iter().flatten().cloned();
-        renamed.chain(DEFAULT_IDENTITY_HEADERS.map(HeaderName::from_static))
-    }
 }
 
 /// The default names, in the order issuer, subject, client, scopes.

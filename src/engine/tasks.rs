@@ -32,17 +32,22 @@ impl TaskOwners {
     /// Remembers that `identity` made `task` at `service`. The first maker stays: a server that gives one id to two callers
     /// gives nothing away.
     pub fn made(&self, service: &str, task: &str, identity: &Identity) {
-        self.owners.entry(self.key(&(service, task))).or_insert(self.owner(service, identity));
+        if let Some(owner) = self.owner(service, identity) {
+            self.owners.entry(self.key(&(service, task))).or_insert(owner);
+        }
     }
 
     /// Whether `identity` made `task`.
     #[must_use]
     pub fn owns(&self, service: &str, task: &str, identity: &Identity) -> bool {
-        self.owners.get(&self.key(&(service, task))) == Some(self.owner(service, identity))
+        let owner = self.owner(service, identity);
+        owner.is_some() && self.owners.get(&self.key(&(service, task))) == owner
     }
 
-    fn owner(&self, service: &str, identity: &Identity) -> u128 {
-        self.key(&(service, &*identity.issuer, identity.subject.as_deref(), identity.client.as_deref()))
+    /// Callers who are told apart by nothing own nothing: one's tasks would be another's.
+    fn owner(&self, service: &str, identity: &Identity) -> Option<u128> {
+        let (subject, client) = (identity.subject.as_deref(), identity.client.as_deref());
+        (subject.is_some() || client.is_some()).then(|| self.key(&(service, &*identity.issuer, subject, client)))
     }
 
     /// Keyed hashes: nobody can choose a collision, and no personal data is kept.
@@ -65,6 +70,8 @@ mod tests {
         owners.made("s", "t", &named("bob"));
         assert!(owners.owns("s", "t", &named("alice")));
         assert!(!owners.owns("s", "t", &named("bob")) && !owners.owns("s", "t", &Identity::anonymous()));
+        owners.made("s", "nobodys", &Identity::anonymous());
+        assert!(!owners.owns("s", "nobodys", &Identity::anonymous()), "callers without a name share nothing");
         assert!(!owners.owns("other", "t", &named("alice")) && !owners.owns("s", "u", &named("alice")));
     }
 }

@@ -47,6 +47,10 @@ impl Gateway {
     pub async fn admit(&self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Admitted, Denial> {
         let snapshot = Arc::clone(&exchange.snapshot);
         let front = front::check(session.req_header())?;
+        if front.path == "/healthz" {
+            // Before every limit: what a stranger does must not have the process restarted.
+            return local::health(session.req_header(), &snapshot).map(Admitted::Answer);
+        }
         exchange.trace = trace(&session.req_header().headers);
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip);
         let address = address(peer, &session.req_header().headers, &snapshot)?;
@@ -54,9 +58,6 @@ impl Gateway {
         snapshot.address_limit.allowed(address, self.clock.monotonic())?;
         if exchange.in_flight() > MOST_IN_FLIGHT {
             return Err(Denial::new(Reason::Shed).retry_after(Duration::from_secs(1)));
-        }
-        if front.path == "/healthz" {
-            return local::health(session.req_header(), &snapshot).map(Admitted::Answer);
         }
         let service = match snapshot.routes.find(&front.host, &front.path) {
             Route::Service(service) => Arc::clone(service),
@@ -73,9 +74,12 @@ impl Gateway {
         let token = exchange.token.as_ref().map(|token| &*token.0);
         exchange.identity = Some(pipeline.authentication.identify(token).await?);
         if session.req_header().method == Method::POST {
-            exchange.body = body::read(session, pipeline.body_limit).await?;
+            exchange.body = body::read(session, pipeline.body_limit, &self.budget, exchange).await?;
             self.admit_messages(session.req_header(), exchange, &service, pipeline)?;
         } else {
+            if !session.is_body_empty() {
+                return Err(Denial::new(Reason::MalformedRequest).because("only POST carries a body"));
+            }
             self.admit_session(session.req_header(), exchange, &service, pipeline)?;
         }
         exchange.outcome = Outcome::Permit;
@@ -118,11 +122,15 @@ impl Gateway {
         }
         let operations = messages.iter().map(|message| &message.operation);
         exchange.tickets = self.take_limits(pipeline, exchange, operations)?;
-        if let (true, Some(first)) = (batch, messages.first()) {
-            exchange.asked = asked(first);
+        // A batch goes by its first request: whatever must be told is told to the one who awaits it.
+        let request = messages.iter().find(|message| matches!(message.kind, Kind::Request { .. }));
+        if let Some(message) = request.or(messages.first()) {
+            exchange.asked = asked(message);
         }
-        let awaits = messages.iter().any(|message| matches!(message.kind, Kind::Request { .. }));
-        exchange.asked.expects = if awaits { Expects::Answer } else { Expects::Nothing };
+        exchange.asked.expects = if request.is_some() { Expects::Answer } else { Expects::Nothing };
+        if exchange.plan.waits {
+            exchange.place = Some(self.streams.open(&identity, exchange.address)?);
+        }
         Ok(())
     }
 
@@ -167,8 +175,9 @@ impl Gateway {
             return Err(Denial::new(Reason::MethodRefused));
         }
         if head.method == Method::GET {
+            exchange.place = Some(self.streams.open(&identity, exchange.address)?);
             exchange.asked.expects = Expects::Answer;
-            exchange.plan.waits = true;
+            exchange.plan = Plan::of_session();
         }
         Ok(())
     }

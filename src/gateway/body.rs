@@ -6,15 +6,26 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::protocols::http::ServerSession;
 
+use super::budget::Budget;
+use super::exchange::Exchange;
 use crate::engine::decision::{Denial, Reason};
 
 /// Bytes of a body that does not tell its length.
 const UNSIZED: usize = 64 * 1024;
-/// The longest silence within a body; the edge bounds the whole.
+/// The longest silence within a body.
 const SILENCE: Duration = Duration::from_secs(30);
+/// For a whole body, besides the time that its size takes at [`SLOWEST`].
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes per second below which a client is given up.
+const SLOWEST: u64 = 16 * 1024;
 
 /// Reads the body, at most `limit` bytes.
-pub async fn read(session: &mut ServerSession, limit: usize) -> Result<Bytes, Denial> {
+pub async fn read(
+    session: &mut ServerSession,
+    limit: usize,
+    budget: &Budget,
+    exchange: &mut Exchange,
+) -> Result<Bytes, Denial> {
     let headers = &session.req_header().headers;
     let declared = headers.get(CONTENT_LENGTH).map(|length| {
         let length = length.to_str().ok().and_then(|length| length.parse::<usize>().ok());
@@ -26,9 +37,22 @@ pub async fn read(session: &mut ServerSession, limit: usize) -> Result<Bytes, De
         None => (limit.min(UNSIZED), Reason::LengthRequired),
     };
     let sized = headers.contains_key(CONTENT_LENGTH);
+    exchange.held.extend(budget.take(limit)?);
     if headers.contains_key(EXPECT) {
         session.write_continue_response().await.map_err(|error| cut(&error))?;
     }
+    let size = u64::try_from(limit).unwrap_or(u64::MAX);
+    let whole = whole(session, limit, above);
+    // Whoever sends byte by byte holds memory and a place for as long as that takes.
+    let body = tokio::time::timeout(PATIENCE + Duration::from_secs(size / SLOWEST), whole).await;
+    let body = body.unwrap_or_else(|_| Err(Denial::new(Reason::BodyTimeout)))?;
+    if sized && body.len() != limit {
+        return Err(Denial::new(Reason::MalformedRequest).because("body shorter than content-length"));
+    }
+    Ok(body.freeze())
+}
+
+async fn whole(session: &mut ServerSession, limit: usize, above: Reason) -> Result<BytesMut, Denial> {
     let mut body = BytesMut::with_capacity(limit.min(UNSIZED));
     while let Some(piece) = next(session).await? {
         if body.len() + piece.len() > limit {
@@ -36,10 +60,7 @@ pub async fn read(session: &mut ServerSession, limit: usize) -> Result<Bytes, De
         }
         body.extend_from_slice(&piece);
     }
-    if sized && body.len() != limit {
-        return Err(Denial::new(Reason::MalformedRequest).because("body shorter than content-length"));
-    }
-    Ok(body.freeze())
+    Ok(body)
 }
 
 async fn next(session: &mut ServerSession) -> Result<Option<Bytes>, Denial> {

@@ -7,9 +7,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::budget::Held;
 use super::relay::Plan;
 use crate::engine::decision::{Denial, Reason};
-use crate::engine::limits::Ticket;
+use crate::engine::limits::{StreamPlace, Ticket};
 use crate::engine::service::{Pipeline, Service};
 use crate::engine::session::Session;
 use crate::engine::snapshot::Snapshot;
@@ -56,6 +57,10 @@ pub struct Exchange {
     pub rule: Option<u32>,
     /// Hold the places in concurrency limits until the answer has ended.
     pub tickets: Vec<Ticket>,
+    /// The place of a stream that waits.
+    pub place: Option<StreamPlace>,
+    /// Large things that are held in memory, as the budget of the process counts them.
+    pub held: Vec<Held>,
     /// What the answer will need.
     pub plan: Plan,
     /// The status that the client got.
@@ -142,6 +147,8 @@ impl Exchange {
             undecided: Vec::new(),
             rule: None,
             tickets: Vec::new(),
+            place: None,
+            held: Vec::new(),
             plan: Plan::default(),
             status: 0,
             in_flight: Arc::clone(in_flight),
@@ -150,7 +157,7 @@ impl Exchange {
 
     /// The pipeline of the routed service.
     pub fn pipeline(&self) -> Result<&Pipeline, Denial> {
-        self.service.as_deref().ok_or_else(|| Denial::new(Reason::Internal))?.pipeline()
+        self.service.as_deref().ok_or_else(|| Denial::new(Reason::Internal))?.pipeline().map(AsRef::as_ref)
     }
 
     /// Requests in flight, this one included.

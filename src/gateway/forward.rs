@@ -59,6 +59,7 @@ impl Gateway {
         server.set_read_timeout(Some(upstream::silence(&pipeline.upstream, exchange)));
         server.set_write_timeout(Some(Duration::from_secs(30)));
         let sent = send(&mut server, head, exchange).await;
+        let whole = sent.is_ok();
         // An upstream may answer before it has read everything: its answer tells more than the failed write.
         let answer = answer_head(&mut server, session).await.map_err(|stop| match (stop, sent) {
             (Stop::Refused(_), Err(error)) => trouble(&error).into(),
@@ -75,7 +76,8 @@ impl Gateway {
                 relay::events(self, session, &mut server, &answer, coding, exchange, closing).await?;
             }
         }
-        if server.response_done() {
+        // A connection on which a request was not sent whole would take the next one for the rest of it.
+        if whole && server.response_done() {
             if let HttpSession::H1(h1) = &mut server {
                 h1.respect_keepalive();
             }

@@ -168,11 +168,6 @@ pub(super) fn is_host(host: &str) -> bool {
     name_ok && port_ok
 }
 
-/// Whether a CGI-like server could take the name for another: an underscore is a hyphen to it (CVE-2025-64484).
-pub fn is_ambiguous(name: &HeaderName) -> bool {
-    name.as_str().contains('_')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ mod admit;
 pub mod app;
 mod audit;
 mod body;
+mod budget;
 pub mod edge;
 mod exchange;
 mod forward;
@@ -24,8 +25,11 @@ use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 
+use budget::Budget;
+
 use crate::engine::clock::Clock;
 use crate::engine::decision::Denial;
+use crate::engine::limits::StreamLimit;
 use crate::engine::session::Sealer;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::tasks::TaskOwners;
@@ -40,6 +44,8 @@ pub struct Gateway {
     current: Arc<ArcSwap<Snapshot>>,
     sealer: Arc<Sealer>,
     tasks: Arc<TaskOwners>,
+    streams: Arc<StreamLimit>,
+    budget: Budget,
     sink: Sink,
     clock: Arc<dyn Clock>,
     in_flight: Arc<AtomicUsize>,
@@ -52,7 +58,16 @@ impl Gateway {
     /// When the system's random source fails.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, sink: Sink, clock: Arc<dyn Clock>) -> Result<Self, Denial> {
         let sealer = Arc::new(Sealer::random()?);
-        Ok(Self { current, sealer, tasks: Arc::default(), sink, clock, in_flight: Arc::default() })
+        Ok(Self {
+            current,
+            sealer,
+            tasks: Arc::default(),
+            streams: Arc::default(),
+            budget: Budget::default(),
+            sink,
+            clock,
+            in_flight: Arc::default(),
+        })
     }
 }
 

@@ -24,9 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn refuse(session: &mut ServerSession, exchange: &mut Exchange, denial: Denial) -> pingora::Result<()> {
     let reason = denial.reason;
     tell(exchange, &denial);
-    // What is left of a body that was not read must not be taken for the next request; a malformed request ends the
-    // connection whatever follows (RFC 9112 section 11.2).
-    if reason == Reason::MalformedRequest || !session.is_body_done() {
+    // A malformed request ends the connection whatever follows (RFC 9112 section 11.2).
+    if reason == Reason::MalformedRequest {
         session.set_keepalive(None);
     }
     let answer = written(&denial, exchange);
@@ -117,6 +116,10 @@ pub fn id(exchange: &Exchange) -> HeaderValue {
 /// Writes an answer with the headers that every local answer carries.
 pub async fn write(session: &mut ServerSession, exchange: &mut Exchange, answer: Answer) -> pingora::Result<()> {
     exchange.status = answer.status.as_u16();
+    // What is left of a body that nobody wants is not read to its end, and must not be taken for the next request.
+    if !session.is_body_done() {
+        session.set_keepalive(None);
+    }
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + exchange.added.len() + 6))?;
     if !answer.body.is_empty() {
         head.insert_header(CONTENT_TYPE, "application/json")?;

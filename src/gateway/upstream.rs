@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN,
-    PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::tls::CaType;
@@ -16,42 +13,25 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509};
 
 use super::exchange::{Exchange, Target};
-use super::front;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::service::{Transport, Upstream};
 use crate::mcp::era::Era;
 use crate::oauth::identity::Identity;
 
-/// Headers of the client that never go further: credentials, what names where it came from, what belongs to its
-/// connection (RFC 9110 section 7.6.1), and what the gateway writes itself.
-const WITHHELD: [HeaderName; 27] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    ORIGIN,
-    REFERER,
-    FORWARDED,
-    CONNECTION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    EXPECT,
-    HOST,
-    CONTENT_LENGTH,
-    ACCEPT_ENCODING,
-    HeaderName::from_static("dpop"),
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static(LAST_EVENT_ID),
-    HeaderName::from_static(SESSION_ID),
-    HeaderName::from_static("x-request-id"),
+/// Headers of the client that go on, besides `Mcp-Param-*` and those that the policy names: what MCP and tracing speak of
+/// (MCP transports; W3C Trace Context). Credentials, claims about where a request came from, and whatever a server may
+/// route by stay here because they are not listed.
+const FORWARDED: [HeaderName; 10] = [
+    ACCEPT,
+    ACCEPT_LANGUAGE,
+    CONTENT_TYPE,
+    USER_AGENT,
+    HeaderName::from_static("mcp-protocol-version"),
+    HeaderName::from_static("mcp-method"),
+    HeaderName::from_static("mcp-name"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
 ];
 const SESSION_ID: &str = "mcp-session-id";
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -63,6 +43,8 @@ struct Prepared {
     next: AtomicUsize,
     ca: Option<Arc<CaType>>,
     identity: Option<Arc<CertKey>>,
+    /// Tells connections apart that were verified differently: a pool knows address and name only.
+    group: u64,
 }
 
 /// The peers of an upstream, beginning with the one whose turn it is. No name is resolved here.
@@ -86,20 +68,29 @@ fn peer(upstream: &Upstream, prepared: &Prepared, address: &SocketAddr) -> HttpP
     options.connection_timeout = Some(upstream.timeouts.connect);
     options.total_connection_timeout = Some(upstream.timeouts.connect);
     options.ca.clone_from(&prepared.ca);
+    peer.group_key = prepared.group;
     peer.client_cert_key.clone_from(&prepared.identity);
     peer
 }
 
 fn prepare(transport: &Transport) -> Prepared {
     let Transport::Tls { ca, identity, .. } = transport else {
-        return Prepared { next: AtomicUsize::new(0), ca: None, identity: None };
+        return Prepared { next: AtomicUsize::new(0), ca: None, identity: None, group: 0 };
     };
     let wrap = |certificate: &Vec<u8>| WrappedX509::new(certificate.clone(), pingora::utils::tls::parse_x509);
     Prepared {
         next: AtomicUsize::new(0),
+        group: group(ca.as_deref().unwrap_or_default()),
         ca: ca.as_ref().map(|certificates| certificates.iter().map(wrap).collect()),
         identity: identity.as_ref().map(|(chain, key)| Arc::new(CertKey::new(chain.clone(), key.clone()))),
     }
+}
+
+fn group(ca: &[Vec<u8>]) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    ca.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How long the upstream may be silent before the head of its answer and between two reads of it.
@@ -114,9 +105,9 @@ pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) ->
     let size = Some(client.headers.len() + 8);
     let mut head = RequestHeader::build(client.method.clone(), upstream.target.as_bytes(), size).map_err(internal)?;
     for (name, value) in &client.headers {
-        let forged = front::is_ambiguous(name) || upstream.reserved_headers.contains(name);
-        let mirrored = exchange.era == Era::Legacy && is_mirror(name);
-        if !WITHHELD.contains(name) && !forged && !mirrored {
+        let listed = FORWARDED.contains(name) || upstream.forward_headers.contains(name);
+        let mirror = is_mirror(name);
+        if (listed || mirror) && !(mirror && exchange.era == Era::Legacy) {
             head.append_header(name, value).map_err(internal)?;
         }
     }
@@ -151,7 +142,7 @@ pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) ->
     Ok(head)
 }
 
-/// Headers that mirror a modern body. Legacy traffic has none, so they could only mislead whoever reads them.
+/// Headers that mirror a modern body. Legacy traffic has none, so there they could only mislead whoever reads them.
 fn is_mirror(name: &HeaderName) -> bool {
     matches!(name.as_str(), "mcp-method" | "mcp-name") || name.as_str().starts_with("mcp-param-")
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::admit::SESSION;
 use super::exchange::Exchange;
 use crate::engine::decision::{Denial, Reason};
-use crate::engine::service::{Pipeline, Service};
+use crate::engine::service::Pipeline;
 use crate::mcp::message::Incoming;
 use crate::oauth::identity::Identity;
 
@@ -17,6 +18,8 @@ const LOOK: Duration = Duration::from_secs(4);
 /// How long a stream may be silent before a comment is written.
 const SILENCE: Duration = Duration::from_secs(15);
 
+/// How long a look waits for a provider.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// What a token has left that was accepted a little late.
 const LEEWAY: i64 = 60;
 
@@ -63,45 +66,46 @@ impl<'a> Watch<'a> {
     }
 
     /// Looks whether the caller may still have the stream: by the token, by the keys that vouch for it, and by the rules
-    /// of the newest generation.
+    /// of the newest generation. Returns that generation of the service when it is another one.
     ///
     /// # Errors
     /// Why it must end.
-    pub async fn look(&mut self) -> Result<(), Reason> {
+    pub async fn look(&mut self) -> Result<Option<Arc<Pipeline>>, Reason> {
         let now = self.gateway.clock.unix();
         if now >= self.expires {
             return Err(Reason::TokenExpired);
         }
         self.schedule(now);
-        match self.judged().await {
-            // Keys that cannot be had at the moment take nothing away from a token that was good.
-            Err(denial) if denial.reason != Reason::ProviderUnavailable => Err(denial.reason),
-            _ => Ok(()),
+        let snapshot = self.gateway.current.load_full();
+        let before = self.exchange.service.as_ref().ok_or(Reason::Internal)?;
+        let service = snapshot.service(&before.name).ok_or(Reason::PathUnknown)?;
+        let pipeline = service.pipeline().map_err(|denial| denial.reason)?;
+        let identity = self.identified(pipeline).await?;
+        if Arc::ptr_eq(before, service) {
+            return Ok(None);
+        }
+        self.permitted(pipeline, &identity).map_err(|denial| denial.reason)?;
+        Ok(Some(Arc::clone(pipeline)))
+    }
+
+    /// Who the token says that it is, now. Keys that cannot be had at the moment take nothing away from what was verified.
+    async fn identified(&self, pipeline: &Pipeline) -> Result<Arc<Identity>, Reason> {
+        let known = || self.exchange.identity.clone().ok_or(Reason::Internal);
+        let token = self.exchange.token.as_ref().map(|token| &*token.0);
+        match tokio::time::timeout(PATIENCE, pipeline.authentication.identify(token)).await {
+            Ok(Ok(identity)) => Ok(identity),
+            Ok(Err(denial)) if denial.reason != Reason::ProviderUnavailable => Err(denial.reason),
+            Ok(Err(_)) | Err(_) => known(),
         }
     }
 
-    async fn judged(&self) -> Result<(), Denial> {
-        let snapshot = self.gateway.current.load_full();
-        let before = self.exchange.service.as_ref().ok_or_else(|| Denial::new(Reason::Internal))?;
-        let service = snapshot.service(&before.name).ok_or_else(|| Denial::new(Reason::PathUnknown))?;
-        let pipeline = service.pipeline()?;
-        let identity = pipeline.authentication.identify(self.exchange.token.as_ref().map(|token| &*token.0)).await?;
-        if is_same(before, service) { Ok(()) } else { self.permitted(pipeline, &identity) }
-    }
-
-    fn permitted(&self, pipeline: &Pipeline, identity: &Arc<Identity>) -> Result<(), Denial> {
-        let access = &pipeline.access;
+    fn permitted(&self, pipeline: &Pipeline, identity: &Identity) -> Result<(), Denial> {
+        let (access, era) = (&pipeline.access, self.exchange.era);
         if self.exchange.body.is_empty() {
-            return access.decide(identity, &super::admit::SESSION, self.exchange.era, &mut Vec::new()).map(drop);
+            return access.decide(identity, &SESSION, era, &mut Vec::new()).map(drop);
         }
         let incoming = Incoming::parse(&self.exchange.body).or(Err(Denial::new(Reason::Internal)))?;
-        for message in incoming.messages() {
-            access.decide(identity, &message.operation, self.exchange.era, &mut Vec::new())?;
-        }
-        Ok(())
+        let mut operations = incoming.messages().iter().map(|message| &message.operation);
+        operations.try_for_each(|operation| access.decide(identity, operation, era, &mut Vec::new()).map(drop))
     }
-}
-
-fn is_same(one: &Arc<Service>, other: &Arc<Service>) -> bool {
-    Arc::ptr_eq(one, other)
 }

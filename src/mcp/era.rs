@@ -24,6 +24,8 @@ const FIRST_MODERN: &str = "2026-07-28";
 const WITHOUT_HEADER: &str = WITH_BATCHES;
 /// The only revision with batches.
 pub const WITH_BATCHES: &str = "2025-03-26";
+/// Bytes of a revision's name that a session can remember.
+const LONGEST_REVISION: usize = 32;
 /// HTTP+SSE, which the gateway does not speak.
 const HTTP_SSE: &str = "2024-11-05";
 
@@ -109,7 +111,7 @@ pub fn classify(message: &Message<'_>, mirrored: &Mirrored<'_>, revisions: &Revi
         Some(version) if is_modern(version) => {
             modern(message, mirrored, header, version, revisions).map(|()| Era::Modern)
         }
-        _ => legacy(message, header, revisions),
+        _ => legacy(message, mirrored, header, revisions),
     };
     era.map_err(|error| error.with_id(message.kind))
 }
@@ -131,6 +133,17 @@ fn modern(
     if message.kind == Kind::Response {
         return Err(MessageError::new(ErrorKind::InvalidRequest, "clients send no responses in this revision"));
     }
+    mirrors_agree(message, mirrored)?;
+    let request = matches!(message.kind, Kind::Request { .. });
+    if request && !message.meta.has_capabilities {
+        return Err(MessageError::new(ErrorKind::InvalidParams, "`_meta` lacks the client's capabilities"));
+    }
+    Ok(())
+}
+
+/// Compares what headers mirror with the body. A notification need not mirror anything, but what it does must agree.
+fn mirrors_agree(message: &Message<'_>, mirrored: &Mirrored<'_>) -> Result<(), MessageError> {
+    let mismatch = |what: &'static str| MessageError::new(ErrorKind::HeaderMismatch, what);
     let request = matches!(message.kind, Kind::Request { .. });
     let method = message.method.as_deref().unwrap_or_default();
     match mirrored.method.map(<[u8]>::trim_ascii) {
@@ -149,11 +162,8 @@ fn modern(
         if header != name.as_bytes() {
             return Err(mismatch("Mcp-Name must be the name in the body"));
         }
-    } else if request && mirrored.name.is_some() {
+    } else if mirrored.name.is_some() {
         return Err(mismatch("Mcp-Name has nothing in the body to agree with"));
-    }
-    if request && !message.meta.has_capabilities {
-        return Err(MessageError::new(ErrorKind::InvalidParams, "`_meta` lacks the client's capabilities"));
     }
     Ok(())
 }
@@ -180,7 +190,12 @@ pub fn decoded(header: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     std::str::from_utf8(&bytes).is_ok().then_some(bytes.into())
 }
 
-fn legacy(message: &Message<'_>, header: Option<&[u8]>, revisions: &Revisions) -> Result<Era, MessageError> {
+fn legacy(
+    message: &Message<'_>,
+    mirrored: &Mirrored<'_>,
+    header: Option<&[u8]>,
+    revisions: &Revisions,
+) -> Result<Era, MessageError> {
     let header = match header.map(std::str::from_utf8) {
         None => None,
         Some(Ok(header)) => Some(header),
@@ -188,7 +203,7 @@ fn legacy(message: &Message<'_>, header: Option<&[u8]>, revisions: &Revisions) -
     };
     if let Some(version) = header.filter(|header| is_modern(header)) {
         return if message.kind == Kind::Notification && revisions.accepts(version) {
-            Ok(Era::Modern)
+            mirrors_agree(message, mirrored).map(|()| Era::Modern)
         } else if KNOWN.contains(&version) {
             Err(MessageError::new(ErrorKind::InvalidParams, "`_meta` lacks the protocol version"))
         } else {
@@ -197,7 +212,8 @@ fn legacy(message: &Message<'_>, header: Option<&[u8]>, revisions: &Revisions) -
     }
     if message.method.as_deref() == Some("initialize") {
         let version = message.initialize.as_deref().unwrap_or_default();
-        let refused = version == HTTP_SSE || (KNOWN.contains(&version) && !revisions.accepts(version));
+        let long = version.len() > LONGEST_REVISION;
+        let refused = long || version == HTTP_SSE || (KNOWN.contains(&version) && !revisions.accepts(version));
         // Another version is the start of a negotiation, which the server ends.
         return if refused || !revisions.accepts_legacy() {
             Err(unsupported(version, revisions))

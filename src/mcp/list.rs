@@ -34,15 +34,17 @@ impl ItemKind {
     }
 }
 
-/// Which of several lists the answer holds, if any: the answers to a batch are told apart by what they are.
+/// Which of several lists the answer holds: where it is not known what was asked for, answers are told apart by what they
+/// are.
 #[must_use]
-pub fn kind_of(text: &str, kinds: &[ItemKind]) -> Option<ItemKind> {
-    let result = Members::of(Members::of(text)?.value("result")?.get())?;
+pub fn kinds_of(text: &str, kinds: &[ItemKind]) -> Vec<ItemKind> {
+    let result = Members::of(text).and_then(|envelope| Members::of(envelope.value("result")?.get()));
+    let Some(result) = result else { return Vec::new() };
     let holds = |kind: &&ItemKind| {
         let (list, _) = kind.members();
         result.value(list).is_some() || result.look_alike(&[list]).is_some()
     };
-    kinds.iter().find(holds).copied()
+    kinds.iter().filter(holds).copied().collect()
 }
 
 /// The message with only the items that `shows` accepts, in their order; `None` when nothing had to change. A modern

@@ -81,6 +81,11 @@ pub enum ItemKind {
     Task,
 }
 
+impl ItemKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Tool, Self::Prompt, Self::Resource, Self::ResourceTemplate, Self::Task];
+}
+
 /// What the gateway reads of `params`, over all methods.
 const PARAMS: [&str; 12] = [
     "name",

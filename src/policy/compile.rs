@@ -163,7 +163,7 @@ impl Compiler {
         let state = match entry.closed {
             Some(reason) => State::Closed(reason),
             None => match self.pipeline(model) {
-                Ok(pipeline) => State::Open(Box::new(pipeline)),
+                Ok(pipeline) => State::Open(Arc::new(pipeline)),
                 Err(denial) => {
                     tracing::error!(
                         service = model.name,
@@ -292,7 +292,7 @@ impl Compiler {
             list_limit: model.list_limit,
             credential: credential.transpose()?,
             identity_headers: model.identity_headers.clone(),
-            reserved_headers: model.identity_headers.reserved().collect(),
+            forward_headers: model.forward_headers.clone(),
             prepared: crate::engine::service::Prepared::default(),
         })
     }

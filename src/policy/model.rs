@@ -165,6 +165,8 @@ pub struct Upstream {
     pub credential: Option<Credential>,
     /// Names of identity headers.
     pub identity_headers: IdentityHeaders,
+    /// Headers of the client that go on although MCP does not speak of them.
+    pub forward_headers: Vec<HeaderName>,
     /// Bytes of a JSON answer.
     pub response_limit: usize,
     /// Bytes of a list.

@@ -18,7 +18,6 @@ mod own;
 mod promises;
 mod reload;
 mod rules;
-mod lost_methods;
 mod sdk;
 mod story;
 mod support;

@@ -7,6 +7,7 @@
 
 mod address;
 mod state;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use address::AddressLimit;
 pub use state::LimitState;
 use state::Pace;
+pub use streams::{StreamLimit, StreamPlace};
 
 use super::access::pattern::NamePattern;
 use super::decision::{Denial, Reason};

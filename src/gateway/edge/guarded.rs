@@ -24,6 +24,8 @@ use super::{Observer, Settings};
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of a body for which time is given: no policy takes more.
+const LONGEST_BODY: u64 = 64 << 20;
 /// Bytes that are read at once.
 const PIECE: usize = 16 * 1024;
 /// After a refusal: how long, and how much, is read and dropped so that the answer is not lost in a reset.
@@ -152,7 +154,8 @@ impl Guarded {
             Framing::None => self.message_ended(),
             Framing::Length(length) => {
                 self.phase = Phase::Length(length);
-                self.due(self.settings.body + Duration::from_secs(length / self.settings.slowest.max(1)));
+                let counted = length.min(LONGEST_BODY) / self.settings.slowest.max(1);
+                self.due(self.settings.body + Duration::from_secs(counted));
             }
             Framing::Chunked => {
                 self.phase = Phase::Chunked(Chunks::default());
@@ -195,6 +198,17 @@ impl Guarded {
             }
             self.refuse("a message that takes too long", 408);
             return Poll::Ready(Ok(true));
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the client closes; what it sends meanwhile is held, within the bound of a head.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < LONGEST_HEAD {
+            self.held.reserve(PIECE.min(LONGEST_HEAD));
+            if ready!(poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
         Poll::Pending
     }
@@ -281,7 +295,7 @@ impl AsyncRead for Guarded {
             // While an answer is on its way, Pingora reads one byte to see whether the client is still there. The next
             // request is not for that reader; the one of heads comes with more room.
             if probing && !this.held.is_empty() && matches!(this.phase, Phase::Head(_)) {
-                return Poll::Pending;
+                return this.poll_end(cx);
             }
             if !this.judge() && !ready!(this.poll_more(cx))? {
                 return Poll::Ready(Ok(()));

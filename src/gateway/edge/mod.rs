@@ -4,6 +4,7 @@
 //! end of the message it belongs to; a message that breaks a rule is answered here and its connection closed. HTTP/2 has
 //! a deadline for its preface and is otherwise bounded by the options in [`Settings`].
 
+mod addresses;
 mod chunked;
 mod guarded;
 mod head;
@@ -18,6 +19,7 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 
+use addresses::Addresses;
 use guarded::Guarded;
 
 /// Bounds of the edge.
@@ -52,12 +54,19 @@ pub struct Edge<A> {
     settings: Settings,
     observer: Arc<dyn Observer>,
     connections: Semaphore,
+    addresses: Addresses,
 }
 
 impl<A> Edge<A> {
     /// Puts `app` behind the edge.
     pub fn new(app: A, settings: Settings, observer: Arc<dyn Observer>) -> Self {
-        Self { app: Arc::new(app), settings, observer, connections: Semaphore::new(settings.connections) }
+        Self {
+            app: Arc::new(app),
+            settings,
+            observer,
+            connections: Semaphore::new(settings.connections),
+            addresses: Addresses::default(),
+        }
     }
 }
 
@@ -66,6 +75,10 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Edge<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         // Above the bound a connection is closed at once: waiting would hold what it is made of.
         let _place = self.connections.try_acquire().ok()?;
+        let digest = stream.get_socket_digest();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
+        // Nor may one address hold more than half of them, so that it cannot shut out all others.
+        let _own = self.addresses.enter(peer, self.settings.connections / 2)?;
         let guarded = Guarded::new(stream, self.settings, Arc::clone(&self.observer));
         // A guarded stream is never given back for another round: it ends with its connection.
         self.app.process_new(Box::new(guarded), shutdown).await;

@@ -87,7 +87,7 @@ async fn pumped(
 ) -> Result<Ended, Stop> {
     let broken = |denial: Denial| Stop::Broken(Box::new(denial));
     let mut judge = Judge::new(gateway, exchange).ok_or_else(|| broken(Denial::new(Reason::Internal)))?;
-    let cap = exchange.pipeline().map_err(broken)?.upstream.response_limit;
+    let cap = super::cap(exchange).map_err(broken)?;
     let (mut decoder, mut filter) = (Decoder::new(coding), EventFilter::new(cap));
     let mut watch = Watch::new(gateway, exchange);
     let mut opened = false;
@@ -105,8 +105,11 @@ async fn pumped(
         let mut ended = None;
         match step {
             Step::Look => {
-                if let Err(reason) = watch.look().await {
-                    return Ok(Ended::ByGateway(Some(reason)));
+                match watch.look().await {
+                    Err(reason) => return Ok(Ended::ByGateway(Some(reason))),
+                    // A stream that waits answers no one request: it is judged as requests are that begin now.
+                    Ok(Some(pipeline)) if exchange.plan.waits => judge.follow(pipeline),
+                    Ok(_) => {}
                 }
                 if watch.is_quiet() {
                     out.extend_from_slice(&COMMENT);

@@ -6,12 +6,18 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
 
 use super::super::Gateway;
+use super::super::budget::{Budget, Held};
 use super::super::exchange::Exchange;
 use super::super::forward::{Stop, gone, trouble};
 use super::decode::{Coding, Decoder};
 use super::judge::Judge;
 use super::{client_head, write_whole};
 use crate::engine::decision::{Denial, Reason};
+
+/// Bytes by which the budget is taken while an answer grows.
+const COUNTED: usize = 1024 * 1024;
+/// Bytes of an answer that are not counted.
+const UNCOUNTED: usize = 64 * 1024;
 
 /// Relays a JSON answer.
 ///
@@ -25,8 +31,9 @@ pub async fn json(
     coding: Coding,
     exchange: &mut Exchange,
 ) -> Result<(), Stop> {
-    let cap = cap(exchange)?;
-    let body = collected(session, server, coding, cap).await?;
+    let cap = super::cap(exchange)?;
+    let (body, held) = collected(session, server, coding, cap, &gateway.budget).await?;
+    exchange.held.extend(held);
     let mut judge = Judge::new(gateway, exchange).ok_or_else(|| Denial::new(Reason::Internal))?;
     let edited = judge.whole(&body).map_err(Denial::new)?;
     let body = edited.map_or(body, Bytes::from);
@@ -34,18 +41,14 @@ pub async fn json(
     write_whole(session, head, body, exchange).await
 }
 
-/// Lists are held and taken apart: they have a cap of their own.
-fn cap(exchange: &Exchange) -> Result<usize, Denial> {
-    let upstream = &exchange.pipeline()?.upstream;
-    Ok(if exchange.plan.lists.is_empty() { upstream.response_limit } else { upstream.list_limit })
-}
-
 async fn collected(
     session: &mut ServerSession,
     server: &mut HttpSession,
     coding: Coding,
     cap: usize,
-) -> Result<Bytes, Stop> {
+    budget: &Budget,
+) -> Result<(Bytes, Vec<Held>), Stop> {
+    let (mut held, mut counted) = (Vec::new(), 0);
     let mut decoder = Decoder::new(coding);
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
@@ -65,6 +68,12 @@ async fn collected(
         if first.len() + body.len() + piece.len() > cap {
             return Err(Denial::new(Reason::ResponseTooLarge).into());
         }
+        let size = first.len() + body.len() + piece.len();
+        // In steps, so that what is held is counted before it is there.
+        while size > counted + UNCOUNTED {
+            held.extend(budget.take(COUNTED)?);
+            counted += COUNTED;
+        }
         // Most answers come in one piece, which needs no copy.
         if first.is_empty() && body.is_empty() {
             first = piece;
@@ -75,7 +84,7 @@ async fn collected(
             body.extend_from_slice(&piece);
         }
         if ended {
-            return Ok(if body.is_empty() { first } else { body.freeze() });
+            return Ok((if body.is_empty() { first } else { body.freeze() }, held));
         }
     }
 }

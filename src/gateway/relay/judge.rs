@@ -1,5 +1,7 @@
 //! Judges the messages of an upstream before they reach the client.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::super::Gateway;
@@ -9,7 +11,7 @@ use crate::engine::service::{Pipeline, UriForm};
 use crate::mcp::discover;
 use crate::mcp::error::error_body;
 use crate::mcp::json;
-use crate::mcp::list;
+use crate::mcp::list::{self, ListError};
 use crate::mcp::operation::ItemKind;
 use crate::mcp::server::{FromServer, FromServerKind};
 use crate::mcp::sse::Verdict;
@@ -20,7 +22,7 @@ use crate::oauth::identity::Identity;
 pub struct Judge<'a> {
     gateway: &'a Gateway,
     exchange: &'a Exchange,
-    pipeline: &'a Pipeline,
+    pipeline: Arc<Pipeline>,
     service: &'a str,
     identity: &'a Identity,
     /// Why nothing may follow, once a message was refused in the place of the answer.
@@ -31,9 +33,14 @@ impl<'a> Judge<'a> {
     /// `None` before a request was admitted.
     pub fn new(gateway: &'a Gateway, exchange: &'a Exchange) -> Option<Self> {
         let service = exchange.service.as_deref()?;
-        let pipeline = service.pipeline().ok()?;
+        let pipeline = Arc::clone(service.pipeline().ok()?);
         let identity = exchange.identity.as_deref()?;
         Some(Self { gateway, exchange, pipeline, service: &service.name, identity, over: None })
+    }
+
+    /// Judges what comes from now on as another generation of the service does.
+    pub fn follow(&mut self, pipeline: Arc<Pipeline>) {
+        self.pipeline = pipeline;
     }
 
     /// What becomes of one message.
@@ -73,24 +80,30 @@ impl<'a> Judge<'a> {
         let edited = if plan.discovers {
             discover::narrow(text, &self.pipeline.revisions)
         } else {
-            let kind = match plan.lists.as_slice() {
+            let kinds = match plan.lists.as_slice() {
                 [] => return Verdict::Keep,
-                [only] if !plan.batch => Some(*only),
-                several => list::kind_of(text, several),
+                [only] if !plan.batch => vec![*only],
+                several => list::kinds_of(text, several),
             };
-            let Some(kind) = kind else { return Verdict::Keep };
-            if kind == ItemKind::Task {
-                list::filter(text, kind, self.exchange.era, &mut |task| self.owns(task))
-            } else {
-                let lister = self.pipeline.access.lister(self.identity, kind);
-                list::filter(text, kind, self.exchange.era, &mut |name| lister.shows(name))
-            }
+            self.cut(text, &kinds)
         };
         match edited {
             Ok(None) => Verdict::Keep,
             Ok(Some(edited)) => Verdict::Replace(edited),
             Err(error) => self.refuse(Reason::UpstreamInvalid, &error.to_string()),
         }
+    }
+
+    /// Cuts every list that an answer holds.
+    fn cut(&self, text: &str, kinds: &[ItemKind]) -> Result<Option<Vec<u8>>, ListError> {
+        let mut edited: Option<Vec<u8>> = None;
+        for kind in kinds {
+            let text = edited.as_deref().map_or(Ok(text), std::str::from_utf8).or(Err(ListError::Message))?;
+            let lister = self.pipeline.access.lister(self.identity, *kind);
+            let mut shows = |name: &str| if *kind == ItemKind::Task { self.owns(name) } else { lister.shows(name) };
+            edited = list::filter(text, *kind, self.exchange.era, &mut shows)?.or(edited);
+        }
+        Ok(edited)
     }
 
     fn may_read(&self, uri: &str) -> bool {

@@ -40,7 +40,7 @@ const SESSION_ID: &str = "mcp-session-id";
 pub struct Plan {
     /// The lists that it may hold, which are cut to what the caller may use.
     pub lists: Vec<ItemKind>,
-    /// Whether it answers a batch.
+    /// Whether it may answer several requests: then answers are told apart by what they hold.
     pub batch: bool,
     /// What `initialize` asked for.
     pub revision: Option<String>,
@@ -51,6 +51,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A stream of a session: when it is resumed it brings answers to any request of before.
+    pub fn of_session() -> Self {
+        Self { lists: ItemKind::ALL.to_vec(), batch: true, waits: true, ..Self::default() }
+    }
+
     /// What the answer to `messages` will need.
     pub fn of(messages: &[Message<'_>], batch: bool) -> Self {
         let mut plan = Self { batch, ..Self::default() };
@@ -115,6 +120,12 @@ pub fn judge(answer: &ResponseHeader, exchange: &Exchange) -> Result<Form, Denia
     } else {
         Err(Denial::new(Reason::UpstreamInvalid).because("the answer is neither JSON nor an event stream"))
     }
+}
+
+/// Bytes of a JSON answer or of one event: lists are taken apart and have a cap of their own.
+fn cap(exchange: &Exchange) -> Result<usize, Denial> {
+    let (upstream, plan) = (&exchange.pipeline()?.upstream, &exchange.plan);
+    Ok(if plan.lists.is_empty() || plan.waits { upstream.response_limit } else { upstream.list_limit })
 }
 
 /// A refusal of the upstream that says nothing a client could read, with the meaning that its status has in MCP.

@@ -21,6 +21,10 @@ pub struct UpstreamDocument {
     pub credential: Option<CredentialDocument>,
     /// Headers that tell the upstream who asks, or `off`.
     pub identity_headers: Option<IdentityHeadersDocument>,
+    /// Headers of the client that the server needs besides those of MCP and tracing, such as `x-tenant`. Whatever is not
+    /// listed stays behind. Default: none.
+    #[schemars(length(min = 1))]
+    pub forward_headers: Option<Vec<String>>,
     /// The largest answers.
     pub limits: Option<UpstreamLimitsDocument>,
 }

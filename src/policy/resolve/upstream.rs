@@ -55,6 +55,11 @@ pub fn upstream(
     let limits = written.limits.as_ref();
     let server_name =
         written.tls.as_ref().and_then(|tls| tls.server_name.clone()).unwrap_or_else(|| url.host().to_owned());
+    let credential = written.credential.as_ref().and_then(|credential| self::credential(context, credential));
+    let identity_headers = identity_headers(context, written.identity_headers.as_ref());
+    let IdentityHeaders { issuer, subject, client, scopes } = &identity_headers;
+    let own = [issuer, subject, client, scopes].into_iter().flatten().cloned();
+    let own: Vec<HeaderName> = own.chain(credential.iter().map(|credential| credential.header.clone())).collect();
     Some(Upstream {
         server_name,
         ca: tls.ca,
@@ -62,8 +67,9 @@ pub fn upstream(
         connect: context.duration(timeouts.connect.as_ref(), "/upstream/timeouts/connect", defaults.0),
         read: context.duration(timeouts.read.as_ref(), "/upstream/timeouts/read", defaults.1),
         tools,
-        credential: written.credential.as_ref().and_then(|credential| self::credential(context, credential)),
-        identity_headers: identity_headers(context, written.identity_headers.as_ref()),
+        credential,
+        identity_headers,
+        forward_headers: forward_headers(context, written.forward_headers.as_deref(), &own),
         response_limit: context.size(
             limits.and_then(|limits| limits.response.as_ref()),
             "/upstream/limits/response",
@@ -164,4 +170,29 @@ fn identity_headers(context: &mut Context<'_>, written: Option<&IdentityHeadersD
         });
     let mut next = || headers.next().flatten();
     IdentityHeaders { issuer: next(), subject: next(), client: next(), scopes: next() }
+}
+
+/// Headers that carry credentials or say who asks: a client's own never go on.
+const NEVER: [&str; 6] = ["authorization", "proxy-authorization", "cookie", "dpop", "forwarded", "x-api-key"];
+
+/// `own` are the headers that the gateway writes: where it has nothing to say a client must not say it instead.
+fn forward_headers(context: &mut Context<'_>, written: Option<&[String]>, own: &[HeaderName]) -> Vec<HeaderName> {
+    let mut headers = Vec::new();
+    for (index, name) in written.unwrap_or_default().iter().enumerate() {
+        let pointer = format!("/upstream/forward_headers/{index}");
+        let Some(header) = header(context, name, &pointer) else { continue };
+        let text = header.as_str();
+        let never = NEVER.contains(&text) || text.starts_with("x-portcullis-") || text.starts_with("x-forwarded-");
+        if never || text.contains('_') || own.contains(&header) {
+            let message = format!("the header `{name}` of a client never reaches a server");
+            let diagnostic = Diagnostic::error(codes::INVALID_VALUE, message);
+            context.push(
+                diagnostic.help("it carries a credential, says who asks, or could be taken for one that does"),
+                &pointer,
+            );
+            continue;
+        }
+        headers.push(header);
+    }
+    headers
 }

@@ -5,6 +5,7 @@ mod batches;
 mod browsers;
 mod eras;
 mod lists;
+mod lost_methods;
 mod server_requests;
 mod sessions;
 mod streams;
