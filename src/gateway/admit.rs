@@ -327,7 +327,6 @@ fn refused(error: MessageError, exchange: &mut Exchange) -> Denial {
         ErrorKind::Batch => Reason::BatchRefused,
         ErrorKind::HeaderMismatch => Reason::HeaderMismatch,
         ErrorKind::Version => Reason::VersionUnsupported,
-        ErrorKind::Method => Reason::MethodUnknown,
     };
     if error.id.is_some() {
         exchange.asked.id = error.id;

@@ -92,7 +92,8 @@ const REMOVED: [&str; 6] =
     ["initialize", "ping", "resources/subscribe", "resources/unsubscribe", "tasks/list", "tasks/result"];
 
 /// Whether this method ended with the last legacy revision.
-pub(super) fn is_removed(method: &str) -> bool {
+#[must_use]
+pub fn is_removed(method: &str) -> bool {
     REMOVED.contains(&method)
 }
 
@@ -153,16 +154,13 @@ fn mirrors_agree(message: &Message<'_>, mirrored: &Mirrored<'_>) -> Result<(), M
         None if request => return Err(mismatch("Mcp-Method is missing")),
         _ => {}
     }
-    if is_removed(method) {
-        return Err(MessageError::new(ErrorKind::Method, "method not found"));
-    }
     if let Some(name) = named(message) {
         let header = mirrored.name.ok_or(mismatch("Mcp-Name is missing"))?;
         let header = decoded(header.trim_ascii()).ok_or(mismatch("Mcp-Name is malformed"))?;
         if header != name.as_bytes() {
             return Err(mismatch("Mcp-Name must be the name in the body"));
         }
-    } else if mirrored.name.is_some() {
+    } else if mirrored.name.is_some() && !is_removed(method) {
         return Err(mismatch("Mcp-Name has nothing in the body to agree with"));
     }
     Ok(())
@@ -372,19 +370,26 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_the_revision_has_lost_are_unknown_whatever_their_parameters() {
+    fn methods_that_the_revision_has_lost_are_no_operation_of_it_whatever_their_parameters() {
         let all = Revisions::all();
-        for method in ["initialize", "ping", "resources/subscribe", "tasks/list", "tasks/result"] {
+        for method in REMOVED {
             for more in ["", r#""uri":"a:b","taskId":"t","protocolVersion":"2025-11-25","#] {
                 let text = body(method, &format!("{{{more}{}}}", meta(FIRST_MODERN)));
+                let message = Message::parse(text.as_bytes()).unwrap();
+                let unknown = matches!(message.operation, Operation::Method { specified: false, .. });
+                assert!(unknown && message.tasks.is_empty(), "{method} {more}: {message:?}");
                 for name in [None, Some("a:b")] {
-                    let lost = judge(&text, [Some(FIRST_MODERN), Some(method), name], &all);
-                    assert_eq!(lost, Err(ErrorKind::Method), "{method} {more} {name:?}");
+                    assert_eq!(
+                        judge(&text, [Some(FIRST_MODERN), Some(method), name], &all),
+                        Ok(Era::Modern),
+                        "{method}"
+                    );
                 }
             }
         }
         let subscribe = body("resources/subscribe", r#"{"uri":"a:b"}"#);
-        assert_eq!(judge(&subscribe, [None; 3], &all), Ok(Era::Legacy), "older revisions have it still");
+        let message = Message::parse(subscribe.as_bytes()).unwrap();
+        assert!(matches!(message.operation, Operation::SubscribeResource { .. }), "older revisions have it still");
     }
 
     #[test]

@@ -112,8 +112,6 @@ pub enum ErrorKind {
     HeaderMismatch,
     /// A revision that is not accepted (`-32022`).
     Version,
-    /// A method that the revision does not have (`-32601`).
-    Method,
 }
 
 impl MessageError {

@@ -20,7 +20,7 @@ mod scope;
 use std::collections::BTreeMap;
 
 use super::decision::{Denial, Permit, Reason};
-use crate::mcp::era::Era;
+use crate::mcp::era::{Era, is_removed};
 use crate::mcp::operation::Operation;
 use crate::oauth::identity::Identity;
 use facts::{Facts, Kind, Moment};
@@ -171,7 +171,10 @@ impl AccessTable {
             Operation::SubscribeResource { uri } => judge(Kind::Resource, uri, "resources/subscribe", none),
             Operation::CompleteResource { uri } => judge(Kind::Resource, uri, "completion/complete", none),
             Operation::Listen { uris } => self.listen(identity, uris, era, undecided),
-            Operation::Method { method, specified: false } if era == Era::Modern && !self.methods.know(method) => {
+            // What a revision has lost no rule brings back: nothing would judge the resource or task that it names.
+            Operation::Method { method, specified: false }
+                if era == Era::Modern && (is_removed(method) || !self.methods.know(method)) =>
+            {
                 Err(Denial::new(Reason::MethodUnknown))
             }
             Operation::Method { method, .. } => judge(Kind::Method, method, method, none),

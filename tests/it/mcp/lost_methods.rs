@@ -7,8 +7,9 @@ use crate::support::{Client, Era, Gateway, Key, Upstream};
 
 const SECRET: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0";
 const ISSUER: &str = "https://own.example.com";
+const EVERYTHING: &str = r#"[{ allow: { tools: ["*"], resources: ["**"], methods: ["*"] } }]"#;
 
-async fn scene() -> (Upstream, Gateway, String) {
+async fn scene(rules: &str) -> (Upstream, Gateway, String) {
     let upstream = Upstream::mcp(&["echo"]).await;
     let policy = format!(
         r#"
@@ -17,8 +18,7 @@ route: {{ path: /lost/mcp }}
 upstream: {{ url: "{}" }}
 providers: {{ own: {{ hmac: {{ issuer: "{ISSUER}", secrets: [{{ env: OWN_SECRET }}] }} }} }}
 authentication: {{ providers: [own] }}
-rules:
-  - allow: {{ tools: ["*"], resources: ["**"], methods: ["*"] }}
+rules: {rules}
 "#,
         upstream.url("/mcp")
     );
@@ -31,7 +31,7 @@ rules:
 
 #[tokio::test]
 async fn methods_that_the_revision_has_lost_are_not_found_whatever_a_rule_says() {
-    let (upstream, gateway, token) = scene().await;
+    let (upstream, gateway, token) = scene(EVERYTHING).await;
     let client = |era| Client::new(&gateway.url("/lost/mcp")).token(&token).era(era);
     for (method, params) in [
         ("ping", json!({})),
@@ -57,8 +57,19 @@ async fn methods_that_the_revision_has_lost_are_not_found_whatever_a_rule_says()
 }
 
 #[tokio::test]
+async fn k01_without_an_allow_rule_lost_methods_are_refused_like_all_others() {
+    let (upstream, gateway, token) = scene("[]").await;
+    let client = Client::new(&gateway.url("/lost/mcp")).token(&token);
+    for method in ["ping", "resources/subscribe", "server/discover"] {
+        let refused = client.request(method, json!({})).await;
+        assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (403, json!(403)), "{method}");
+    }
+    upstream.assert_silent();
+}
+
+#[tokio::test]
 async fn a_refused_revision_names_those_in_which_the_request_can_be_tried_again() {
-    let (upstream, gateway, token) = scene().await;
+    let (upstream, gateway, token) = scene(EVERYTHING).await;
     let client = Client::new(&gateway.url("/lost/mcp")).token(&token);
     let ask = async |version: &str| {
         let meta = json!({
@@ -83,7 +94,7 @@ async fn a_refused_revision_names_those_in_which_the_request_can_be_tried_again(
 
 #[tokio::test]
 async fn a_client_that_does_not_know_tasks_is_told_so_about_tasks_that_are_not_its_own() {
-    let (upstream, gateway, token) = scene().await;
+    let (upstream, gateway, token) = scene(EVERYTHING).await;
     let client = Client::new(&gateway.url("/lost/mcp")).token(&token);
     let ask = async |capabilities: Value| {
         let meta = json!({
