@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
+use super::answer::answer;
 use super::chunked::{Chunks, Scanned};
 use super::head::{self, Framing, LONGEST_HEAD};
 use super::{Observer, Settings};
@@ -256,23 +257,6 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
         }
     }
     None
-}
-
-fn answer(status: u16) -> Bytes {
-    let (reason, message) = match status {
-        405 => ("Method Not Allowed\r\nallow: POST", "method not allowed"),
-        408 => ("Request Timeout", "request timeout"),
-        _ => ("Bad Request", "malformed request"),
-    };
-    let id = format!("{:032x}", rand::random::<u128>());
-    let body = format!(
-        r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":{status},"message":"{message}","data":{{"requestId":"{id}"}}}}}}"#
-    );
-    let length = body.len();
-    Bytes::from(format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n\
-         x-request-id: {id}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    ))
 }
 
 impl AsyncRead for Guarded {

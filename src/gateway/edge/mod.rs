@@ -5,6 +5,7 @@
 //! a deadline for its preface and is otherwise bounded by the options in [`Settings`].
 
 mod addresses;
+mod answer;
 mod chunked;
 mod guarded;
 mod head;

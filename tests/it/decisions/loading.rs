@@ -26,7 +26,7 @@ fn n07_what_is_not_known_repeated_or_of_another_type_is_an_error_with_its_place(
         ("rules: [{ allow: { toolz: [a] } }]", ("unknown-key", 6, 20)),
         ("rules: []\nrules: []", ("duplicate-key", 7, 1)),
         ("rules: 5", ("wrong-type", 6, 8)),
-        ("list: sometimes", ("invalid-value", 6, 1)),
+        ("list: sometimes", ("invalid-value", 6, 7)),
         ("rules: [{ allow: { tools: [a] }, scopes: [nope] }]", ("unknown-scope", 6, 43)),
         ("limits: [{ rate: often }]\nrules: [{ allow: { tools: [a] } }]", ("invalid-value", 6, 18)),
         ("scopes: { a: { implies: [b] } }\nrules: [{ allow: { tools: [a] } }]", ("unknown-scope", 6, 26)),

@@ -119,9 +119,14 @@ async fn p01_no_credential_of_the_client_reaches_the_upstream() {
         ("x-forwarded-proto", "https"),
         ("x-real-ip", "192.0.2.1"),
         ("referer", "https://evil.example/"),
+        ("x-http-method-override", "DELETE"),
+        ("x-original-url", "/admin"),
+        ("x-forwarded-user", "admin"),
+        ("x-unlisted", "yes"),
     ];
     let request =
-        seen(&scene, json!({}), &[&withheld[..], &[("x-kept", "yes"), ("traceparent", "00-1-2-3")]].concat()).await;
+        seen(&scene, json!({}), &[&withheld[..], &[("accept-language", "de"), ("traceparent", "00-1-2-3")]].concat())
+            .await;
     for (name, _) in withheld.iter().chain(&[("authorization", "")]) {
         assert!(request.header(name).is_empty(), "{name} goes no further: {request:#?}");
     }
@@ -130,9 +135,21 @@ async fn p01_no_credential_of_the_client_reaches_the_upstream() {
     let payload = token.split('.').nth(1).expect("claims").get(..16).expect("some of them");
     assert!(!String::from_utf8_lossy(&all).contains(payload), "no part of the token is anywhere: {request:#?}");
     assert!(!request.path.contains("token"), "{}", request.path);
-    assert_eq!(request.header("x-kept"), ["yes"], "other headers pass");
+    assert_eq!(request.header("accept-language"), ["de"], "what says nothing of the caller passes");
+    assert_eq!(request.header("traceparent"), ["00-1-2-3"]);
     assert_eq!(request.header("host"), [scene.upstream.url("").replace("http://", "")], "the upstream's own name");
     assert_eq!(request.header("accept-encoding"), ["identity"], "answers are judged as they are");
+}
+
+#[tokio::test]
+async fn p01_further_headers_go_on_where_the_policy_names_them() {
+    let scene = scene(", forward_headers: [X-Tenant]", &[]).await;
+    let request = seen(&scene, json!({}), &[("x-tenant", "acme"), ("x-other", "no")]).await;
+    assert_eq!(
+        (request.header("x-tenant"), request.header("x-other")),
+        (vec!["acme".to_owned()], vec![]),
+        "{request:#?}"
+    );
 }
 
 #[tokio::test]
