@@ -15,7 +15,9 @@ fn root() -> &'static Path {
 fn required() -> Vec<String> {
     let tokens = (1..=25).map(|number| format!("A{number:02}"));
     let wire = (1..=7).chain(9..=10).map(|number| format!("L{number:02}"));
-    tokens.chain(wire).collect()
+    let messages = (1..=15).chain(17..=17).map(|number| format!("K{number:02}"));
+    let streams = (1..=7).map(|number| format!("M{number:02}"));
+    tokens.chain(wire).chain(messages).chain(streams).collect()
 }
 
 /// One row: an id or number, what it says, and the tests that prove it.

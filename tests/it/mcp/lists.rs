@@ -110,3 +110,43 @@ async fn k08_a_discovery_offers_what_the_gateway_can_judge() {
     let reply = client.request("server/discover", json!({})).await;
     assert_eq!(reply.json()["result"]["supportedVersions"], json!(["2026-07-28"]));
 }
+
+#[tokio::test]
+async fn k11_a_list_is_made_anew_for_every_caller() {
+    let rules = "scopes: { more: { describe: More } }\nrules:\n  - allow: { tools: [echo] }\n  - allow: { tools: [drop] }\n    scopes: [more]";
+    let (upstream, issuer) = (Upstream::mcp(&["echo", "drop"]).await, Issuer::start().await);
+    let gateway = setup(&upstream, &issuer, rules).await.start().await;
+    let (poor, rich) = (alice(&gateway, &issuer), super::with(&gateway, &issuer, json!({"scope": "more"})));
+    for _ in 0..3 {
+        assert_eq!(poor.list("tools").await.names("tools"), ["echo"]);
+        assert_eq!(rich.list("tools").await.names("tools"), ["echo", "drop"]);
+    }
+    assert_eq!(upstream.received().len(), 6, "no list is kept");
+}
+
+#[tokio::test]
+async fn k10_a_stream_that_is_resumed_brings_no_list_that_was_not_cut() {
+    let replay = |request: &Request| match request.method.as_str() {
+        "GET" => {
+            let tools = json!({"jsonrpc": "2.0", "id": 4, "result": {"tools": [{"name": "drop"}, {"name": "echo"}]}});
+            let both = json!({"jsonrpc": "2.0", "id": 5, "result": {"prompts": [{"name": "hidden"}], "tasks": [{"taskId": "t"}]}});
+            Answer::sse(&[tools, both], Duration::ZERO)
+        }
+        _ => {
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+            Answer::json(&json!({"jsonrpc": "2.0", "id": request.json()["id"], "result": result}))
+                .header("mcp-session-id", "s")
+        }
+    };
+    let (upstream, issuer) = (Upstream::start(replay).await, Issuer::start().await);
+    let gateway = setup(&upstream, &issuer, RULES).await.start().await;
+    let client = alice(&gateway, &issuer);
+    let id = super::session(&client, "2025-11-25").await;
+    let headers = [("mcp-protocol-version", "2025-11-25"), ("mcp-session-id", &*id), ("last-event-id", "1")];
+    let text = client.send("GET", "/story/mcp", &headers, "").await.body;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.contains(r#""tools":[{"name":"echo"}]"#), "what the caller may use is there: {text}");
+    for hidden in ["drop", "hidden", "taskId"] {
+        assert!(!text.contains(hidden), "{hidden} was cut when it was first asked for, and still is: {text}");
+    }
+}

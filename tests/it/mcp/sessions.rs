@@ -44,7 +44,7 @@ fn call(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn m01_a_session_is_its_owners_by_every_method() {
+async fn m01_m03_a_session_is_its_owners_by_every_method_and_no_credential() {
     let (upstream, issuer) = (Upstream::start(with_session).await, Issuer::start().await);
     let other = super::policy(&upstream, &issuer, RULES).replace("story", "other");
     let gateway = setup(&upstream, &issuer, RULES).await.policy("other", &other).start().await;

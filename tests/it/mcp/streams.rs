@@ -45,7 +45,7 @@ async fn modern_call(client: &Client) -> Stream {
 }
 
 #[tokio::test]
-async fn an_event_passes_when_it_comes_and_a_client_that_leaves_ends_the_upstreams_work() {
+async fn m06_an_event_passes_when_it_comes_and_a_client_that_leaves_ends_the_upstreams_work() {
     let (upstream, issuer) = (Upstream::start(waits).await, Issuer::start().await);
     let gateway = setup(&upstream, &issuer, RULES).await.start().await;
     let client = alice(&gateway, &issuer);
@@ -70,7 +70,7 @@ async fn an_event_passes_when_it_comes_and_a_client_that_leaves_ends_the_upstrea
 }
 
 #[tokio::test]
-async fn a_silent_head_and_a_silent_stream_reach_the_client() {
+async fn m07_a_silent_head_and_a_silent_stream_reach_the_client() {
     let silent = |_: &Request| Answer::status(200).header("content-type", "text/event-stream").then_waits();
     let (upstream, issuer) = (Upstream::start(silent).await, Issuer::start().await);
     let gateway = setup(&upstream, &issuer, RULES).await.start().await;
@@ -158,7 +158,7 @@ async fn o08_a_client_that_does_not_read_costs_no_memory() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_upstream_does_not_end_in_good_order() {
+async fn m06_a_stream_that_breaks_off_upstream_does_not_end_in_good_order() {
     let breaks = |_: &Request| Answer::sse(&[note("first")], Duration::ZERO).then_breaks();
     let (upstream, issuer) = (Upstream::start(breaks).await, Issuer::start().await);
     let gateway = setup(&upstream, &issuer, RULES).await.start().await;
