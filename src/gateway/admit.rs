@@ -13,7 +13,7 @@ use pingora::protocols::http::ServerSession;
 use super::exchange::{Asked, Exchange, Expects, Outcome, Target, Token};
 use super::relay::Plan;
 use super::{Gateway, MOST_IN_FLIGHT, body, front, local, parameters};
-use crate::engine::decision::{Denial, Reason};
+use crate::engine::decision::{Denial, Permit, Reason};
 use crate::engine::limits::Ticket;
 use crate::engine::routes::Route;
 use crate::engine::service::{Pipeline, Service, UriForm};
@@ -32,8 +32,8 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// Where an admitted request goes.
 pub enum Admitted {
-    /// To the upstream.
-    Forward,
+    /// To the upstream, by this leave.
+    Forward(Permit),
     /// Nowhere: the gateway answers.
     Answer(local::Answer),
 }
@@ -73,17 +73,17 @@ impl Gateway {
         exchange.token = token(&session.req_header().headers)?;
         let token = exchange.token.as_ref().map(|token| &*token.0);
         exchange.identity = Some(pipeline.authentication.identify(token).await?);
-        if session.req_header().method == Method::POST {
+        let permit = if session.req_header().method == Method::POST {
             exchange.body = body::read(session, pipeline.body_limit, &self.budget, exchange).await?;
-            self.admit_messages(session.req_header(), exchange, &service, pipeline)?;
+            self.admit_messages(session.req_header(), exchange, &service, pipeline)?
         } else {
             if !session.is_body_empty() {
                 return Err(Denial::new(Reason::MalformedRequest).because("only POST carries a body"));
             }
-            self.admit_session(session.req_header(), exchange, &service, pipeline)?;
-        }
+            self.admit_session(session.req_header(), exchange, &service, pipeline)?
+        };
         exchange.outcome = Outcome::Permit;
-        Ok(Admitted::Forward)
+        Ok(Admitted::Forward(permit))
     }
 
     /// A POST: every message of it is judged, and one that is refused refuses all.
@@ -93,7 +93,7 @@ impl Gateway {
         exchange: &mut Exchange,
         service: &Service,
         pipeline: &Pipeline,
-    ) -> Result<(), Denial> {
+    ) -> Result<Permit, Denial> {
         let identity = exchange.identity.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
         let bytes = exchange.body.clone();
         let incoming = Incoming::parse(&bytes).map_err(|error| refused(error, exchange))?;
@@ -114,11 +114,14 @@ impl Gateway {
         if batch && !may_batch(exchange.session.as_ref(), &head.headers) {
             return Err(Denial::new(Reason::BatchRefused));
         }
+        let mut permit = None;
         for message in messages {
             exchange.asked = asked(message);
             self.check(message, &head.headers, exchange, service, pipeline)?;
             let decided = pipeline.access.decide(&identity, &message.operation, exchange.era, &mut exchange.undecided);
-            exchange.rule = decided.inspect_err(|denial| exchange.rule = denial.rule)?.rule().or(exchange.rule);
+            let decided = decided.inspect_err(|denial| exchange.rule = denial.rule)?;
+            exchange.rule = decided.rule().or(exchange.rule);
+            permit = Some(decided);
         }
         let operations = messages.iter().map(|message| &message.operation);
         exchange.tickets = self.take_limits(pipeline, exchange, operations)?;
@@ -131,7 +134,7 @@ impl Gateway {
         if exchange.plan.waits {
             exchange.place = Some(self.streams.open(&identity, exchange.address)?);
         }
-        Ok(())
+        permit.ok_or_else(|| Denial::new(Reason::Internal))
     }
 
     /// What must hold of a message besides the rules.
@@ -163,12 +166,12 @@ impl Gateway {
         exchange: &mut Exchange,
         service: &Service,
         pipeline: &Pipeline,
-    ) -> Result<(), Denial> {
+    ) -> Result<Permit, Denial> {
         exchange.asked.method = Some(head.method.as_str().to_owned());
         let version = head.headers.get("mcp-protocol-version").map(http::HeaderValue::as_bytes);
         era::check_session_version(version, &pipeline.revisions).map_err(|error| refused(error, exchange))?;
         let identity = exchange.identity.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
-        pipeline.access.decide(&identity, &SESSION, Era::Legacy, &mut exchange.undecided)?;
+        let permit = pipeline.access.decide(&identity, &SESSION, Era::Legacy, &mut exchange.undecided)?;
         exchange.session = self.open_session(head, service, &identity)?;
         if exchange.session.is_none() {
             // A stream without a session would be nobody's: clients take this for "not offered" (MCP transports).
@@ -179,7 +182,7 @@ impl Gateway {
             exchange.asked.expects = Expects::Answer;
             exchange.plan = Plan::of_session();
         }
-        Ok(())
+        Ok(permit)
     }
 
     fn open_session(

@@ -103,7 +103,9 @@ impl App {
         closing: &mut ShutdownWatch,
     ) -> Connection {
         let outcome = match self.gateway.admit(session, exchange).await {
-            Ok(Admitted::Forward) => self.gateway.forward(&self.connector, session, exchange, closing).await,
+            Ok(Admitted::Forward(permit)) => {
+                self.gateway.forward(permit, &self.connector, session, exchange, closing).await
+            }
             Ok(Admitted::Answer(answer)) => reply::write(session, exchange, answer).await.or(Err(Stop::Gone)),
             Err(denial) => Err(Stop::Refused(Box::new(denial))),
         };

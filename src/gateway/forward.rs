@@ -15,7 +15,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::exchange::Exchange;
 use super::relay::{self, Form};
 use super::{Gateway, upstream};
-use crate::engine::decision::{Denial, Reason};
+use crate::engine::decision::{Denial, Permit, Reason};
 use crate::engine::service::Upstream;
 
 /// Below the keep-alive of common servers (Node and uvicorn close after 5 s): a POST on a connection that the upstream
@@ -44,9 +44,10 @@ impl From<Denial> for Stop {
 }
 
 impl Gateway {
-    /// Forwards a permitted request and relays the answer. Whatever ends this early closes the upstream's connection.
+    /// Forwards a request, which only a permit allows, and relays the answer. Whatever ends this early closes the upstream's connection.
     pub async fn forward(
         &self,
+        _permit: Permit,
         connector: &Connector,
         session: &mut ServerSession,
         exchange: &mut Exchange,
