@@ -1,6 +1,6 @@
 //! The strict edge: what reaches Pingora's parser has been judged byte by byte, and nothing may take for ever.
 //!
-//! Every connection is wrapped in [`guarded::Guarded`]. HTTP/1 is handed on one judged head at a time and never past the
+//! Every connection is wrapped in `guarded::Guarded`. HTTP/1 is handed on one judged head at a time and never past the
 //! end of the message it belongs to; a message that breaks a rule is answered here and its connection closed. HTTP/2 has
 //! a deadline for its preface and is otherwise bounded by the options in [`Settings`].
 

@@ -4,7 +4,7 @@
 //! before it runs, and copies every claim into values of its own. Here a condition reads claims and arguments where they
 //! are, so nothing is converted. It knows literals, lists, `claims`, `issuer`, `subject`, `client`, `operation` and
 //! `arguments`, the operators, `has`, `all`, `exists`, `exists_one`, `map`, `filter`, and the functions of
-//! [`Function`](node::Function); everything else is refused at load. Scopes cannot be seen, so that more scopes never deny.
+//! `node::Function`; everything else is refused at load. Scopes cannot be seen, so that more scopes never deny.
 
 mod compile;
 mod convert;
