@@ -63,7 +63,7 @@ route: {{ path: /{name}/mcp }}
 upstream: {{ url: "http://{upstream}/mcp" }}
 providers:
   corp: {{ jwks: {{ issuer: "{ISSUER}", file: "{keys}", algorithms: [RS256] }} }}
-authentication: {{ providers: [corp], audiences: ["{AUDIENCE}"]{', shared_audience: true' if name != 'bench' else ''} }}
+authentication: {{ providers: [corp], audiences: ["{AUDIENCE}"], shared_audience: true }}
 scopes: {{ "tools:use": {{ describe: Use the tools, default: true }} }}
 rules:
 {plain}
