@@ -111,8 +111,6 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
 fn configuration() -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-        // Connections stay on the thread that accepted them: measured cheaper than stealing.
-        work_stealing: false,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(GRACE),
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,

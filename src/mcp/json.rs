@@ -31,6 +31,9 @@ pub enum JsonError {
     /// Nested too deeply.
     #[error("nested too deeply")]
     Depth,
+    /// More values than may be held as such.
+    #[error("too many values")]
+    Many,
 }
 
 /// Checks that `bytes` are exactly one strict JSON value, and returns them as text.
@@ -38,11 +41,20 @@ pub enum JsonError {
 /// # Errors
 /// The first thing found wrong.
 pub fn check(bytes: &[u8]) -> Result<&str, JsonError> {
+    check_within(bytes, usize::MAX)
+}
+
+/// The same for text of no more than so many values, those inside others included. What is made of a value may take a
+/// hundred bytes, where the text took three.
+///
+/// # Errors
+/// The first thing found wrong.
+pub fn check_within(bytes: &[u8], values: usize) -> Result<&str, JsonError> {
     let text = std::str::from_utf8(bytes).or(Err(JsonError::Encoding))?;
     if text.starts_with('\u{feff}') {
         return Err(JsonError::Encoding);
     }
-    let mut walker = Walker { text, bytes, at: 0, keys: Vec::with_capacity(FEW) };
+    let mut walker = Walker { text, bytes, at: 0, left: values, keys: Vec::with_capacity(FEW) };
     walker.blank();
     walker.value(0)?;
     walker.blank();
@@ -53,6 +65,8 @@ struct Walker<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// How many values may still come.
+    left: usize,
     /// The member names of all objects that are open, outermost first.
     keys: Vec<Cow<'a, str>>,
 }
@@ -77,6 +91,7 @@ impl<'a> Walker<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.left = self.left.checked_sub(1).ok_or(JsonError::Many)?;
         match self.peek() {
             Some(b'{' | b'[') if depth >= DEEPEST => Err(JsonError::Depth),
             Some(b'{') => self.object(depth + 1),
@@ -282,7 +297,7 @@ impl<'a> Walker<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEEPEST, JsonError, check};
+    use super::{DEEPEST, JsonError, check, check_within};
 
     #[test]
     fn k03_strict_json_passes() {
@@ -362,5 +377,12 @@ mod tests {
         assert!(check(nested(DEEPEST).as_bytes()).is_ok());
         assert_eq!(check(nested(DEEPEST + 1).as_bytes()), Err(JsonError::Depth));
         assert_eq!(check("[".repeat(1_000_000).as_bytes()), Err(JsonError::Depth));
+    }
+
+    #[test]
+    fn k15_values_are_counted_wherever_they_stand() {
+        let text = br#"{"a":[1,{"b":null}],"c":""}"#;
+        assert!(check_within(text, 6).is_ok());
+        assert_eq!(check_within(text, 5), Err(JsonError::Many));
     }
 }

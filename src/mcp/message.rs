@@ -11,6 +11,8 @@ use super::operation::{self, Operation};
 
 /// Messages of a batch at most.
 const LARGEST_BATCH: usize = 50;
+/// JSON values of a body at most: arguments become values in memory when a rule reads them.
+const MOST_VALUES: usize = 100_000;
 /// Bytes of an id, as written.
 const LONGEST_ID: usize = 512;
 /// What the envelope holds (JSON-RPC 2.0 sections 4 and 5).
@@ -139,8 +141,8 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// What is wrong, with the id when it could be read.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
-        let text =
-            json::check(bytes).map_err(|error| MessageError::new(ErrorKind::Parse, format!("parse error: {error}")))?;
+        let text = json::check_within(bytes, MOST_VALUES)
+            .map_err(|error| MessageError::new(ErrorKind::Parse, format!("parse error: {error}")))?;
         if !text.trim_start().starts_with('[') {
             return Message::of(text).map(|message| Self::One(Box::new(message)));
         }

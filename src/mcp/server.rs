@@ -77,7 +77,7 @@ pub enum ServerError {
 }
 
 /// The error code of MCP 2025-11-25 for "a person must first visit a URL".
-const VISIT_REQUIRED: &str = "-32042";
+const VISIT_REQUIRED: f64 = -32042.0;
 
 impl<'a> FromServer<'a> {
     /// Reads one message.
@@ -126,7 +126,7 @@ fn asked<'a>(method: &str, envelope: &Members<'a>) -> Result<FromServer<'a>, Ser
         }
         "notifications/tasks" | "notifications/tasks/status" => {
             let tasks = vec![text("taskId").ok_or(ServerError::Message)?];
-            FromServer { tasks, ..plain(FromServerKind::TaskStatus) }
+            FromServer { tasks, wishes: required(&params)?, ..plain(FromServerKind::TaskStatus) }
         }
         _ => plain(FromServerKind::Notification),
     })
@@ -137,7 +137,7 @@ fn params_of<'a>(request: &Members<'a>) -> Result<Members<'a>, ServerError> {
         None => Members::default(),
         Some(params) => Members::of(params.get()).ok_or(ServerError::Message)?,
     };
-    let clear = params.look_alike(&["mode", "url", "uri", "taskId"]).is_none();
+    let clear = params.look_alike(&["mode", "url", "uri", "taskId", "inputRequests", "task"]).is_none();
     if clear { Ok(params) } else { Err(ServerError::Message) }
 }
 
@@ -170,13 +170,23 @@ fn answered(answer: &RawValue, failed: bool) -> Result<FromServer<'_>, ServerErr
     if members.look_alike(&["inputRequests", "resultType", "task", "taskId"]).is_some() {
         return Err(ServerError::Message);
     }
-    if let Some(requests) = members.value("inputRequests") {
-        read.wishes = wishes(requests)?;
-    }
+    read.wishes = required(&members)?;
     let task = members.value("task").and_then(|task| Members::of(task.get()));
     let id = task.as_ref().and_then(|task| task.value("taskId")).or_else(|| members.value("taskId"));
     read.tasks.extend(id.and_then(Text::of));
     Ok(read)
+}
+
+/// What a result, or the report of a task, asks for by itself or in the task that it tells of.
+fn required<'a>(members: &Members<'a>) -> Result<Vec<Wish<'a>>, ServerError> {
+    let mut all = members.value("inputRequests").map_or(Ok(Vec::new()), wishes)?;
+    if let Some(task) = members.value("task").and_then(|task| Members::of(task.get())) {
+        if task.look_alike(&["inputRequests"]).is_some() {
+            return Err(ServerError::Message);
+        }
+        all.extend(task.value("inputRequests").map_or(Ok(Vec::new()), wishes)?);
+    }
+    Ok(all)
 }
 
 /// The values of `inputRequests`, each a request without an id.
@@ -196,7 +206,9 @@ fn wishes(requests: &RawValue) -> Result<Vec<Wish<'_>>, ServerError> {
 
 /// The elicitations of an error that asks for visits.
 fn visits<'a>(error: &Members<'a>) -> Result<Vec<Wish<'a>>, ServerError> {
-    if error.value("code").is_none_or(|code| code.get() != VISIT_REQUIRED) {
+    // By value: `-32042.0` is the same code to a client.
+    let code = error.value("code").and_then(|code| code.get().parse::<f64>().ok());
+    if code != Some(VISIT_REQUIRED) {
         return Ok(Vec::new());
     }
     let data = error.value("data").and_then(|data| Members::of(data.get())).unwrap_or_default();
@@ -241,7 +253,16 @@ mod tests {
             assert_eq!(required(method, params), Ok(vec![wish]), "{method} {params}");
         }
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://a.example/x"}]}}}"#;
-        assert_eq!(wishes_of(error), Ok(vec![visit("https://a.example/x")]));
+        for code in ["-32042", "-32042.0", "-3.2042e4"] {
+            assert_eq!(wishes_of(&error.replace("-32042", code)), Ok(vec![visit("https://a.example/x")]), "{code}");
+        }
+        for params in [
+            r#"{"taskId":"t","inputRequests":{"a":{"method":"roots/list"}}}"#,
+            r#"{"taskId":"t","task":{"inputRequests":{"a":{"method":"roots/list"}}}}"#,
+        ] {
+            let report = format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{params}}}"#);
+            assert_eq!(wishes_of(&report), Ok(vec![Wish::Roots]), "{params}");
+        }
         assert_eq!(wishes_of(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#), Ok(Vec::new()));
     }
 

@@ -32,6 +32,14 @@ fn a_condition_that_holds_opens_an_allow_rule_and_closes_by_a_deny_rule() {
         ("arguments: { /filter/owner: { equals: acme } }", json!({}), json!({"filter": {"owner": "acme"}})),
         ("arguments: { /items/*/id: { min: 1 } }", json!({}), json!({"items": [{"id": 1}, {"id": 2}]})),
         ("when_arguments: arguments.x == subject", json!({}), json!({"x": "alice"})),
+        ("arguments: { x: { equals: 0 } }", json!({}), json!({"x": -0.0})),
+        ("arguments: { x: { min: 0 } }", json!({}), json!({"x": -0.0})),
+        ("when_arguments: arguments.x == null", json!({}), json!({"x": null})),
+        ("when_arguments: arguments.x != 'prod'", json!({}), json!({"x": "dev"})),
+        ("when_arguments: arguments.x == 1", json!({}), json!({"x": 1.0})),
+        ("when_arguments: \"'force' in arguments\"", json!({}), json!({"force": true})),
+        ("when_arguments: \"arguments.x in [1, 'a']\"", json!({}), json!({"x": "a"})),
+        ("when_arguments: '[1].map(i, arguments)[0].force == true'", json!({}), json!({"force": true})),
     ] {
         let [allow, deny] = both(condition, &claims, &arguments);
         assert_eq!((allow.0.as_str(), deny.0.as_str()), ("permit", DENY), "{condition} holds");
@@ -46,6 +54,10 @@ fn a_condition_that_does_not_hold_does_neither() {
         ("when: has(claims.team)", json!({}), json!({})),
         ("arguments: { x: { equals: 1 } }", json!({}), json!({"x": 2})),
         ("arguments: { x: { matches: \"a+\" } }", json!({}), json!({"x": "aaab"})),
+        ("arguments: { x: { max: -0.5 } }", json!({}), json!({"x": -0.0})),
+        ("when_arguments: arguments.x != null", json!({}), json!({"x": null})),
+        ("when_arguments: \"'force' in arguments\"", json!({}), json!({"x": true})),
+        ("when_arguments: \"arguments.x in ['a', 'b']\"", json!({}), json!({"x": "c"})),
         ("arguments: { x: { max_items: 2 } }", json!({}), json!({"x": [1, 2, 3]})),
         ("arguments: { /items/*/id: { min: 1 } }", json!({}), json!({"items": [{"id": 1}, {"id": 0}]})),
         ("when_arguments: arguments.x == subject", json!({}), json!({"x": "bob"})),
@@ -73,6 +85,15 @@ fn k17_what_cannot_be_decided_never_opens_a_door() {
         ("arguments: { /filter/owner: { equals: acme } }", json!({}), json!({"filter": {}})),
         ("when_arguments: arguments.x == subject", json!({}), json!({})),
         ("when_arguments: arguments.x > 3", json!({}), json!({"x": null})),
+        ("when_arguments: arguments.x == subject", json!({}), json!({"x": null})),
+        ("when_arguments: arguments.x == 'prod'", json!({}), json!({"x": ["prod"]})),
+        ("when_arguments: arguments.x != 'prod'", json!({}), json!({"x": ["prod"]})),
+        ("when_arguments: arguments.x != 'prod'", json!({}), json!({"x": null})),
+        ("when_arguments: arguments.x == arguments.y", json!({}), json!({"x": null, "y": null})),
+        ("when: claims.dept != 'contractor'", json!({"dept": ["contractor"]}), json!({})),
+        ("when_arguments: \"arguments.x in ['a', 'b']\"", json!({}), json!({"x": ["a"]})),
+        ("when_arguments: \"'force' in arguments\"", json!({}), json!({"Force": true})),
+        ("when_arguments: '[1].map(i, arguments)[0].force == true'", json!({}), json!({"force": true, "Force": false})),
         ("when_arguments: arguments.x > 3", json!({}), json!({"x": "4"})),
     ] {
         let [allow, deny] = both(condition, &claims, &arguments);

@@ -210,7 +210,8 @@ pub(in crate::engine::access) fn order(one: &Number, two: &Number) -> Ordering {
         (Some(one), Some(two)) => one.cmp(&two),
         _ => {
             let real = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
-            real(one).total_cmp(&real(two))
+            // Not the total order: there -0 comes before 0.
+            real(one).partial_cmp(&real(two)).unwrap_or_else(|| real(one).total_cmp(&real(two)))
         }
     }
 }

@@ -187,9 +187,14 @@ impl Lower {
         let step = self.expression(&fold.loop_step.expr)?;
         step.demand(start.kind, "what is asked of every item")?;
         self.locals.pop();
+        let inside = [range.origin, start.origin, step.origin].contains(&Origin::Arguments);
+        let origin = if inside { Origin::Arguments } else { Origin::Elsewhere };
+        if let Some((_, _, gathered)) = self.locals.last_mut() {
+            *gathered = origin;
+        }
         let result = self.expression(&fold.result.expr)?;
         self.locals.pop();
-        let (kind, origin) = (result.kind, range.origin);
+        let kind = result.kind;
         let (range, start, condition) = (range.node, start.node, condition.node);
         let fold = Fold { range, start, condition, step: step.node, result: result.node };
         Ok(Typed::from(Node::Fold(Box::new(fold)), kind, origin))

@@ -169,15 +169,21 @@ impl<'f> Evaluation<'f> {
 
     fn equal(&mut self, parts: &'f [Node; 2]) -> Result<bool, Cause> {
         let [left, right] = parts;
+        // Only who writes `null` asks for it: of two values that happen to be null nothing is known.
+        let asks_for_null = matches!(left, Node::Null) || matches!(right, Node::Null);
         let (left, right) = (self.run(left)?, self.run(right)?);
+        if asks_for_null {
+            return Ok(matches!((left, right), (Datum::Null, Datum::Null)));
+        }
         self.same(&left, &right, DEEPEST)
     }
+
+    /// Values of different kinds, and nulls, are neither equal nor unequal: another type must not evade a rule.
 
     fn same(&mut self, left: &Datum<'_>, right: &Datum<'_>, depth: usize) -> Result<bool, Cause> {
         self.pay(1)?;
         let deeper = depth.checked_sub(1).ok_or(Cause::Borrowed("compared values are nested too deeply"))?;
         match (left, right) {
-            (Datum::Null, Datum::Null) => Ok(true),
             (Datum::Bool(left), Datum::Bool(right)) => Ok(left == right),
             (Datum::Text(left), Datum::Text(right)) => {
                 self.pay(left.len().min(right.len()) / 64)?;
@@ -208,7 +214,8 @@ impl<'f> Evaluation<'f> {
                     }
                     Ok(true)
                 }
-                _ => Ok(left.order(right) == Some(Ordering::Equal)),
+                _ if left.is_number() && right.is_number() => Ok(left.order(right) == Some(Ordering::Equal)),
+                _ => Err(Cause::Borrowed("values of different kinds are compared")),
             },
         }
     }
@@ -232,17 +239,19 @@ impl<'f> Evaluation<'f> {
         let [item, of] = parts;
         let (item, of) = (self.run(item)?, self.run(of)?);
         if let (Datum::Object(members), Datum::Text(name)) = (&of, &item) {
+            self.unmistakable(members, name, Origin::Arguments)?;
             return Ok(Datum::Bool(members.contains_key(name.as_ref())));
         }
         let Some(items) = of.items() else { return wrong() };
-        for place in 0..items.len() {
-            if let Some(other) = items.nth(place)
-                && self.same(&item, &other, DEEPEST)?
-            {
-                return Ok(Datum::Bool(true));
+        let mut undecided = None;
+        for other in (0..items.len()).filter_map(|place| items.nth(place)) {
+            match self.same(&item, &other, DEEPEST) {
+                Ok(true) => return Ok(Datum::Bool(true)),
+                Ok(false) => {}
+                Err(cause) => undecided = undecided.or(Some(cause)),
             }
         }
-        Ok(Datum::Bool(false))
+        undecided.map_or(Ok(Datum::Bool(false)), Err)
     }
 
     fn arithmetic(&mut self, operation: Arithmetic, parts: &'f [Node; 2]) -> Outcome<'f> {

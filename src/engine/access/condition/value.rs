@@ -55,6 +55,10 @@ impl Datum<'_> {
         self.real()?.partial_cmp(&other.real()?)
     }
 
+    pub(super) fn is_number(&self) -> bool {
+        self.real().is_some()
+    }
+
     fn integer(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(i128::from(*number)),
