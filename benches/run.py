@@ -153,7 +153,8 @@ class Cast:
             service = "bench" if index == 0 else f"bench{index}"
             (home / "policies" / f"{service}.yaml").write_text(policy(service, upstream, keys))
         address = free_address()
-        log = self.directory / f"{name}.log"
+        (self.directory / f"{name}-log").mkdir()
+        log = self.directory / f"{name}-log" / "audit.jsonl"  # in no folder that the gateway watches
         started = time.monotonic()
         process = self.start(address, self.programs["portcullis"], "serve", "--listen", address, "--log", str(log), str(home))
         return address, process, home, time.monotonic() - started

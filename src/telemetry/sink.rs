@@ -6,9 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 /// Records that may wait for the disk before new ones are dropped and counted.
 const QUEUE: usize = 65_536;
+/// Between two writes: records of a busy moment go out together, and nobody is woken for each.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// Takes finished lines. Cloning shares the queue and the thread.
 #[derive(Debug, Clone)]
@@ -64,5 +67,6 @@ fn write(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
             tracing::error!(%error, "audit records could not be written");
         }
         batch.clear();
+        std::thread::sleep(GATHERING);
     }
 }

@@ -179,7 +179,6 @@ impl<'f> Evaluation<'f> {
     }
 
     /// Values of different kinds, and nulls, are neither equal nor unequal: another type must not evade a rule.
-
     fn same(&mut self, left: &Datum<'_>, right: &Datum<'_>, depth: usize) -> Result<bool, Cause> {
         self.pay(1)?;
         let deeper = depth.checked_sub(1).ok_or(Cause::Borrowed("compared values are nested too deeply"))?;
