@@ -79,6 +79,8 @@ codes! {
     INVALID_MATCHER = "invalid-matcher";
     /// A rule that can never decide anything.
     DEAD_RULE = "dead-rule";
+    /// A deny rule that one item of a list can keep from fitting.
+    EVERY_ITEM_IN_DENY = "every-item-in-deny";
     /// A limit that can never apply.
     DEAD_LIMIT = "dead-limit";
     /// A service that permits nothing.

@@ -298,6 +298,23 @@ fn n09_patterns_and_conditions_that_do_not_compile_start_nothing() {
     is_good(&good(&format!("authentication: {{ providers: [corp] }}\n{rules}")));
 }
 
+/// Its golden is `every-item-in-deny.txt`; here is what it must not be said of.
+#[test]
+fn k17_only_a_deny_rule_on_every_item_is_warned_of() {
+    for rule in [
+        "allow: { tools: [t] }\n    arguments: { /items/*/folder: { equals: shared } }",
+        "deny: { tools: [t] }\n    arguments: { /items/0/folder: { equals: secret } }",
+        "deny: { tools: [t] }\n    arguments: { '*': { equals: secret } }",
+        "deny: { tools: [t] }\n    when_arguments: arguments.items.exists(i, i.folder == \"secret\")",
+        "deny: { tools: [t] }\n    when_arguments: arguments.items.all(i, i.folder == \"secret\")",
+    ] {
+        let rules = format!("rules:\n  - allow: {{ tools: [t, u] }}\n    scopes: [x]\n  - {rule}");
+        is_good(&good(&format!(
+            "authentication: {{ providers: [corp] }}\nscopes: {{ x: {{ describe: X }} }}\n{rules}"
+        )));
+    }
+}
+
 /// Listeners and the log are told to need a restart, in the log of the running gateway, which serves on as it was.
 #[tokio::test]
 async fn what_needs_a_restart_is_named_in_the_log() {

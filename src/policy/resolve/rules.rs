@@ -228,7 +228,12 @@ fn arguments(context: &mut Context<'_>, written: &RuleDocument, pointer: &str) -
         let presence = if matcher.optional == Some(true) { Presence::Optional } else { Presence::Required };
         let checks = checks(context, matcher, &pointer);
         match checks.map(|checks| ArgumentMatcher::new(key, checks, presence)) {
-            Some(Ok(matcher)) => matchers.push(matcher),
+            Some(Ok(matcher)) => {
+                if written.deny.is_some() && matcher.is_plural() {
+                    every_item(context, key, &pointer);
+                }
+                matchers.push(matcher);
+            }
             Some(Err(error)) => {
                 context.push_at_key(Diagnostic::error(codes::INVALID_MATCHER, error.to_string()), &pointer)
             }
@@ -236,6 +241,17 @@ fn arguments(context: &mut Context<'_>, written: &RuleDocument, pointer: &str) -
         }
     }
     matchers
+}
+
+/// Warns of a deny rule that the caller evades by one harmless item beside the harmful one.
+fn every_item(context: &mut Context<'_>, key: &str, pointer: &str) {
+    let said =
+        format!("the rule denies only when every item of `{key}` matches: one that does not lets all others pass");
+    let diagnostic = Diagnostic::warning(codes::EVERY_ITEM_IN_DENY, said).help(
+        "to deny when any item matches, write a condition such as `when_arguments: arguments.items.exists(i, i.x == \"a\")`; \
+         if every item is meant, say so with `all` in place of `exists`",
+    );
+    context.push_at_key(diagnostic, pointer);
 }
 
 /// Everything that a matcher demands; `None` when a part of it is wrong.

@@ -127,6 +127,24 @@ fn an_optional_argument_may_be_absent_and_nothing_else() {
     }
 }
 
+/// What `every-item-in-deny` warns of, and that its help helps.
+#[test]
+fn k17_a_deny_rule_on_every_item_is_evaded_by_one_and_a_condition_on_any_is_not() {
+    let every = "arguments: { /items/*/x: { equals: a } }";
+    let any = "when_arguments: 'arguments.items.exists(i, i.x == \"a\")'";
+    for (items, expected) in [
+        (json!([{"x": "a"}, {"x": "a"}]), [DENY, DENY]),
+        (json!([{"x": "b"}, {"x": "a"}]), ["permit", DENY]),
+        (json!([{"x": "b"}, {"x": "b"}]), ["permit", "permit"]),
+        (json!([{"x": "b"}, {}]), ["permit", DENY]),
+        (json!("a"), [DENY, DENY]),
+    ] {
+        let arguments = json!({"items": items});
+        let decided = [every, any].map(|condition| both(condition, &json!({}), &arguments)[1].0.clone());
+        assert_eq!(decided, expected, "{arguments}");
+    }
+}
+
 #[test]
 fn arguments_that_a_rule_does_not_name_are_allowed_unless_it_says_otherwise() {
     let rule = |more: &str| {

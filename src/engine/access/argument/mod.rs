@@ -83,6 +83,12 @@ impl ArgumentMatcher {
         self.path.text()
     }
 
+    /// Whether it asks something of every item of a list.
+    #[must_use]
+    pub fn is_plural(&self) -> bool {
+        self.path.is_plural()
+    }
+
     /// The top-level argument that the path begins with.
     pub(super) fn top(&self) -> &str {
         self.path.top()
