@@ -311,15 +311,13 @@ fn compare(policies: &mut [Policy], before: &Before, report: &mut Report) {
     let mut claimed = Vec::with_capacity(policies.len());
     let mut indexes = Vec::with_capacity(policies.len());
     for (index, policy) in policies.iter().enumerate() {
-        // In place of a broken file its last good version serves, and keeps what it has.
-        let running = before.running.get(&policy.path);
-        let Some(good) = policy.good.as_ref().or(running) else { continue };
+        let Some(good) = &policy.good else { continue };
         let [name, route, audience] = good.places.as_slice() else { continue };
-        let running = running.map(|running| &*running.model);
+        let running = before.running.get(&policy.path).map(|running| &running.model);
         let owner = Owner {
             of_name: running.is_some_and(|running| running.name == good.model.name),
             of_route: running.is_some_and(|running| running.resource == good.model.resource),
-            of_audiences: running.is_some_and(|running| accepts_the_same(running, &good.model)),
+            of_audiences: running.is_some_and(|running| running.audiences == good.model.audiences),
         };
         indexes.push(index);
         claimed.push(Claimed { service: &good.model, name, route, audience, owner });
@@ -332,14 +330,6 @@ fn compare(policies: &mut [Policy], before: &Before, report: &mut Report) {
             policy.good = None;
         }
     }
-}
-
-/// Whether two versions of a service accept the same tokens and say the same about who else does.
-fn accepts_the_same(one: &Service, other: &Service) -> bool {
-    let issuers = |service: &Service| -> Vec<Option<String>> {
-        service.providers.iter().map(|provider| provider.issuer().map(str::to_owned)).collect()
-    };
-    one.audiences == other.audiences && one.shared_audience == other.shared_audience && issuers(one) == issuers(other)
 }
 
 fn check_default_service(installation: &Good<Installation>, policies: &[Policy], report: &mut Report) {

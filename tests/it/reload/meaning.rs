@@ -220,34 +220,6 @@ async fn the_running_owner_of_a_name_route_or_audience_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn n02_an_audience_is_not_shared_by_a_detour() {
-    let (upstream, gateway) = two_services("").await;
-    let story = own::client(&gateway, "story", json!({}));
-    let audience = gateway.url("/story/mcp");
-    let shares = |name: &str, shared: bool| {
-        let says = format!("audiences: [\"{audience}\"], shared_audience: {shared}, providers");
-        bare(name, &upstream, &allow("a")).replace("providers", &says)
-    };
-    let new = own::client(&gateway, "new", json!({"aud": audience}));
-    gateway.write_policy("story", "service: [\n");
-    wait_for_complaint(&gateway, 0, "story.yaml").await;
-    gateway.write_policy("new", &shares("new", false));
-    wait_for_complaint(&gateway, 0, "shared-audience").await;
-    assert_eq!((status(&story, "a").await, status(&new, "a").await), (200, 503), "the broken owner keeps its audience");
-    gateway.write_policy("story", &bare("story", &upstream, &allow("a, b")));
-    soon(&story, "b", 200, "the owner is mended").await;
-    assert_eq!(status(&new, "a").await, 503, "and still does not share");
-
-    gateway.write_policy("story", &shares("story", true));
-    gateway.write_policy("new", &shares("new", true));
-    soon(&new, "a", 200, "both say that they share").await;
-    let before = complaints(&gateway, "shared-audience");
-    gateway.write_policy("new", &shares("new", false));
-    let complaint = wait_for_complaint(&gateway, before, "shared-audience").await;
-    assert!(complaint["fields"]["file"].to_string().contains("new.yaml"), "who takes it back is told: {complaint}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_restart_is_refused_by_name_and_nothing_of_that_file_counts() {
     let (_upstream, gateway) = two_services("").await;
     let client = own::client(&gateway, "story", json!({}));
