@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -71,8 +71,24 @@ pub fn words(kind: std::io::ErrorKind) -> String {
         Kind::PermissionDenied => "permission is denied".to_owned(),
         Kind::IsADirectory => "it is a folder".to_owned(),
         Kind::NotADirectory => "its path leads through a file".to_owned(),
+        Kind::Unsupported => "it is not a regular file".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// Opens what is a regular file, or leads to one: a pipe would wait for its writer, and a device need never end.
+///
+/// # Errors
+/// It is none, or cannot be opened.
+pub fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
+    std::fs::File::open(path)
 }
 
 impl SecretRef {
@@ -87,7 +103,7 @@ impl SecretRef {
                 let unreadable =
                     |error: std::io::Error| SecretError::Unreadable { path: path.clone(), kind: error.kind() };
                 let mut bytes = Vec::new();
-                let file = std::fs::File::open(path).map_err(unreadable)?;
+                let file = open_regular(path).map_err(unreadable)?;
                 file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
                 bytes
             }
@@ -159,10 +175,30 @@ mod tests {
             assert_eq!(secret.expose(), expected.as_bytes());
             assert_eq!(format!("{secret:?}"), "Secret");
         }
+        std::os::unix::fs::symlink("s", directory.path().join("link")).unwrap();
+        assert!(SecretRef::File(directory.path().join("link")).read().is_ok(), "a link to a file is one");
         std::fs::write(&path, "\n").unwrap();
         assert_eq!(SecretRef::File(path.clone()).read(), Err(SecretError::Empty));
         std::fs::write(&path, vec![b'a'; 70_000]).unwrap();
         assert_eq!(SecretRef::File(path).read(), Err(SecretError::TooLarge));
         assert!(matches!(SecretRef::Env("PORTCULLIS_NO_SUCH_SECRET".into()).read(), Err(SecretError::Unset(_))));
+    }
+
+    #[test]
+    fn n10_what_is_no_regular_file_is_refused_unopened() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        for (path, says) in [
+            (pipe, "it is not a regular file"),
+            (link, "it is not a regular file"),
+            ("/dev/zero".into(), "it is not a regular file"),
+            (directory.path().to_owned(), "it is a folder"),
+        ] {
+            let error = SecretRef::File(path.clone()).read().unwrap_err();
+            assert!(error.to_string().ends_with(says), "{}: {error}", path.display());
+        }
     }
 }

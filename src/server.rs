@@ -1,6 +1,5 @@
 //! Puts everything together and runs it: listeners, gateway, background work.
 
-use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -28,6 +27,7 @@ use crate::gateway::edge::{Edge, Settings};
 use crate::gateway::{EdgeLog, Gateway};
 use crate::policy::model::{Installation, Listener};
 use crate::reload::{self, Reloader, Wake};
+use crate::secret::{open_regular, words};
 use crate::telemetry::sink::Sink;
 
 /// Streams of one HTTP/2 connection at the same time.
@@ -179,10 +179,10 @@ impl ResolvesServerCert for Certificate {
 fn certified((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<CertifiedKey>, String> {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| error.to_string())?;
-    let chain: Result<Vec<_>, _> = chain.collect();
-    let key = PrivateKeyDer::from_pem_slice(&fs::read(key).map_err(|error| error.to_string())?)
-        .map_err(|error| error.to_string())?;
+    // They are read again at every reload, which must not wait for the writer of a pipe.
+    let open = |path: &PathBuf| open_regular(path).map_err(|error| words(error.kind()));
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(open(certificate)?).collect();
+    let key = PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| error.to_string())?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certified = CertifiedKey::from_der(chain.map_err(|error| error.to_string())?, key, &provider);
     certified.map(Arc::new).map_err(|error| error.to_string())

@@ -12,7 +12,7 @@ use crate::policy::document::scalar::{DurationText, SecretDocument, SizeText};
 use crate::policy::model::Der;
 use crate::policy::source::shown;
 use crate::policy::tree::Tree;
-use crate::secret::{Held, SecretError, SecretRef, words};
+use crate::secret::{Held, SecretError, SecretRef, open_regular, words};
 
 /// Bytes of a key set or certificate file that are read at most.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -58,7 +58,7 @@ impl Dependency {
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut content = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_FILE).read_to_end(&mut content)?;
+    open_regular(path)?.take(LARGEST_FILE).read_to_end(&mut content)?;
     Ok(content)
 }
 

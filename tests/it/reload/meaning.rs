@@ -133,6 +133,39 @@ async fn n10_a_secret_file_is_followed_and_without_it_the_service_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn n10_a_pipe_or_device_in_the_place_of_a_secret_closes_its_service_and_stops_nothing() {
+    let upstream = Upstream::mcp(&["a", "b"]).await;
+    let provider = PROVIDER.replace("env: OWN_SECRET", "file: ../secrets/own") + "\n";
+    let gateway = own::setup()
+        .file("secrets/own", SECRET)
+        .installation(PROVIDER)
+        .policy("story", &(bare("story", &upstream, &allow("a")) + &provider))
+        .policy("neighbour", &bare("neighbour", &upstream, &allow("a")))
+        .start()
+        .await;
+    let (story, neighbour) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "neighbour", json!({})));
+    let file = gateway.directory().join("secrets/own");
+    let pipe = |path: &std::path::Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
+    };
+    let zeros = |path: &std::path::Path| std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
+    let places: [(&str, &dyn Fn(&std::path::Path)); 2] = [("a pipe", &pipe), ("endless zeros", &zeros)];
+    for ((place, take), allowed) in places.into_iter().zip(["b", "a"]) {
+        assert_eq!(status(&story, "a").await, 200);
+        let before = complaints(&gateway, "it is not a regular file");
+        fs::remove_file(&file).expect("removed");
+        take(&file);
+        wait_for_complaint(&gateway, before, "it is not a regular file").await;
+        soon(&story, "a", 503, place).await;
+        gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow(allowed)));
+        soon(&neighbour, allowed, 200, &format!("{place} beside it")).await;
+        fs::remove_file(&file).expect("removed");
+        fs::write(&file, SECRET).expect("written");
+        soon(&story, "a", 200, &format!("{place} gave way to a secret")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn n10_a_key_file_is_followed_like_a_policy() {
     let (upstream, issuer) = (Upstream::mcp(&["a"]).await, Issuer::start().await);
     let keys = |key: Key| json!({"keys": [key.jwk("k1")]}).to_string();
