@@ -3,7 +3,7 @@
 //! What did not change is not read into again: a policy whose text, installation and dependencies are the same keeps the
 //! very value that it had, so that a reload of one among ten thousand costs one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub struct Policy {
     pub good: Option<Arc<Good<Service>>>,
     /// Of a broken file, the name and route that it claims, when they can be told.
     pub claim: Option<Claim>,
+    /// Of a broken file, whether its last good version would now share an audience that it may not share.
+    pub closes: bool,
 }
 
 /// Where a service would be if its file were good: requests there are answered 503 and not 404.
@@ -110,9 +112,9 @@ pub fn load(files: &Files, overrides: &Overrides, before: &Before) -> Loaded {
                 None
             }
         };
-        policies.push(Policy { path: file.path.clone(), good, claim: None });
+        policies.push(Policy { path: file.path.clone(), good, claim: None, closes: false });
     }
-    compare(&mut policies, before, &mut findings.report);
+    compare(&mut policies, against.as_deref(), before, &mut findings.report);
     for (policy, file) in policies.iter_mut().zip(&files.policies).filter(|(policy, _)| policy.good.is_none()) {
         policy.claim = against.as_ref().and_then(|against| claim(file, &against.model));
     }
@@ -306,30 +308,57 @@ fn is_current<M>(good: &Good<M>, source: &Arc<Source>) -> bool {
         && good.dependencies.iter().all(Dependency::is_current)
 }
 
-/// Breaks the policies that contradict others.
-fn compare(policies: &mut [Policy], before: &Before, report: &mut Report) {
+/// Breaks the policies that contradict others. Who is broken serves its last good version, which has a say too: so it is
+/// compared until nobody loses any more.
+fn compare(policies: &mut [Policy], against: Option<&Good<Installation>>, before: &Before, report: &mut Report) {
+    let Some(against) = against else { return };
+    let same = before.installation.as_ref().is_some_and(|before| before.hash == against.hash);
+    let mut last: HashMap<usize, Arc<Good<Service>>> = HashMap::new();
+    loop {
+        for (index, policy) in policies.iter().enumerate().filter(|(_, policy)| policy.good.is_none()) {
+            if let Some(running) = before.running.get(&policy.path).filter(|_| !last.contains_key(&index)) {
+                let now = if same { None } else { again(&policy.path, running, against) };
+                last.insert(index, now.unwrap_or_else(|| Arc::clone(running)));
+            }
+        }
+        let lost = contradictions(policies, before, &last);
+        if lost.is_empty() {
+            return;
+        }
+        // One may lose by several things at once.
+        let losers: BTreeSet<usize> = lost.iter().map(|(index, _)| *index).collect();
+        lost.into_iter().for_each(|(_, diagnostic)| report.push(diagnostic));
+        for (_, policy) in policies.iter_mut().enumerate().filter(|(index, _)| losers.contains(index)) {
+            policy.closes = policy.good.take().is_none();
+        }
+    }
+}
+
+/// Who contradicts others, by the index of the policy; `last` are the last good versions of those that are broken.
+fn contradictions(
+    policies: &[Policy],
+    before: &Before,
+    last: &HashMap<usize, Arc<Good<Service>>>,
+) -> Vec<(usize, Diagnostic)> {
     let mut claimed = Vec::with_capacity(policies.len());
     let mut indexes = Vec::with_capacity(policies.len());
-    for (index, policy) in policies.iter().enumerate() {
-        let Some(good) = &policy.good else { continue };
+    for (index, policy) in policies.iter().enumerate().filter(|(_, policy)| !policy.closes) {
+        let Some(good) = policy.good.as_ref().or_else(|| last.get(&index)) else { continue };
         let [name, route, audience] = good.places.as_slice() else { continue };
-        let running = before.running.get(&policy.path).map(|running| &running.model);
+        let running = before.running.get(&policy.path);
+        let is_last = policy.good.is_none();
+        let model = running.map(|running| &*running.model);
         let owner = Owner {
-            of_name: running.is_some_and(|running| running.name == good.model.name),
-            of_route: running.is_some_and(|running| running.resource == good.model.resource),
-            of_audiences: running.is_some_and(|running| running.audiences == good.model.audiences),
+            of_name: is_last || model.is_some_and(|running| running.name == good.model.name),
+            of_route: is_last || model.is_some_and(|running| running.resource == good.model.resource),
+            before: model,
+            changed: !is_last && running.is_some_and(|running| running.source != good.source),
         };
         indexes.push(index);
         claimed.push(Claimed { service: &good.model, name, route, audience, owner });
     }
-    let conflicts = conflicts(&claimed);
-    drop(claimed);
-    for (index, diagnostic) in conflicts {
-        report.push(diagnostic);
-        if let Some(policy) = indexes.get(index).and_then(|index| policies.get_mut(*index)) {
-            policy.good = None;
-        }
-    }
+    let found = conflicts(&claimed).into_iter();
+    found.filter_map(|(at, diagnostic)| Some((*indexes.get(at)?, diagnostic))).collect()
 }
 
 fn check_default_service(installation: &Good<Installation>, policies: &[Policy], report: &mut Report) {

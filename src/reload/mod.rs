@@ -133,7 +133,10 @@ impl Reloader {
         for policy in loaded.policies.iter().filter(|policy| policy.good.is_none()) {
             let Some(last) = self.before.running.get(&policy.path) else { continue };
             let since = *self.stale.get(&policy.path).unwrap_or(&Instant::now());
-            let entry = self.last_good(&policy.path, last, &installation, since);
+            let mut entry = self.last_good(&policy.path, last, &installation, since);
+            if policy.closes {
+                entry.closed.get_or_insert(Reason::ServiceClosed);
+            }
             taken.take(&entry.good.model);
             entries.push(entry);
             running.insert(policy.path.clone(), Arc::clone(last));

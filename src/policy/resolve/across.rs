@@ -19,18 +19,20 @@ pub struct Claimed<'a> {
     /// The place of its audiences or, without such, of `authentication`.
     pub audience: &'a Place,
     /// What this file ran under before: the owner stays, the newcomer is broken.
-    pub owner: Owner,
+    pub owner: Owner<'a>,
 }
 
 /// What a file ran under before it was read again.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner {
+pub struct Owner<'a> {
     /// Its name.
     pub of_name: bool,
     /// Its route.
     pub of_route: bool,
-    /// Its audiences.
-    pub of_audiences: bool,
+    /// All that it meant.
+    pub before: Option<&'a Service>,
+    /// Whether its text is another now.
+    pub changed: bool,
 }
 
 /// Finds what services contradict each other in. The result names the losers by their index.
@@ -72,7 +74,7 @@ pub fn conflicts(claimed: &[Claimed<'_>]) -> Vec<(usize, Diagnostic)> {
 fn twice<K: Hash + Eq + Copy>(
     claimed: &[Claimed<'_>],
     keys: impl Iterator<Item = K> + Clone,
-    stays: impl Fn(Owner) -> bool,
+    stays: impl Fn(Owner<'_>) -> bool,
     found: &mut Vec<(usize, Diagnostic)>,
     told: impl Fn(&Claimed<'_>, &Claimed<'_>) -> Diagnostic,
 ) {
@@ -102,15 +104,16 @@ fn audiences(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>) {
             }
         }
     }
-    for ((_, audience), group) in users.into_iter().filter(|(_, group)| group.len() > 1) {
+    for ((issuer, audience), group) in users.into_iter().filter(|(_, group)| group.len() > 1) {
         let shared = group.iter().all(|index| claimed.get(*index).is_some_and(|claim| claim.service.shared_audience));
         if shared {
             continue;
         }
+        let all_own = group.iter().filter_map(|index| claimed.get(*index)).all(|claim| owns(claim, issuer, audience));
         for index in &group {
             let other = group.iter().find(|other| *other != index).and_then(|other| claimed.get(*other));
             if let (Some(claim), Some(other)) = (claimed.get(*index), other)
-                && !claim.owner.of_audiences
+                && if all_own { claim.owner.changed } else { !owns(claim, issuer, audience) }
             {
                 let message = format!(
                     "the audience `{audience}` is also accepted by the service `{}`: a token for one opens the other",
@@ -124,6 +127,15 @@ fn audiences(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>) {
             }
         }
     }
+}
+
+/// Whether the file ran with this audience under this issuer, and said the same about sharing it.
+fn owns(claim: &Claimed<'_>, issuer: &str, audience: &str) -> bool {
+    claim.owner.before.is_some_and(|before| {
+        before.shared_audience == claim.service.shared_audience
+            && before.audiences.iter().any(|known| known == audience)
+            && before.providers.iter().any(|provider| provider.issuer() == Some(issuer))
+    })
 }
 
 fn written_in(place: &Place) -> String {
