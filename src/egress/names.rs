@@ -1,6 +1,7 @@
 //! Addresses of upstreams by name, resolved in the background: the request path never waits for a name server.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,26 +19,39 @@ const LONGEST: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait after a look-up that failed.
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
-/// How long starting waits for the first answer.
+/// How long starting waits for the first answers to all names together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The addresses of one upstream; the last good set is kept.
 pub type Addresses = Arc<ArcSwap<Vec<SocketAddr>>>;
 
+/// First look-ups that are under way.
+#[derive(Debug, Default)]
+pub struct Pending(Vec<(String, Receiver<()>)>);
+
+impl Pending {
+    /// Waits for all of them at once: a first request should not fail only because a name server takes a moment, and
+    /// slow ones must not hold up a reload, however many there are.
+    pub fn wait(self) {
+        let began = Instant::now();
+        for (host, first) in self.0 {
+            if first.recv_timeout(PATIENCE.saturating_sub(began.elapsed())).is_err() {
+                tracing::warn!(event = "name-slow", host, "the upstream's name is not resolved yet");
+            }
+        }
+    }
+}
+
 /// Follows `host` for as long as the result is held, asking `servers` or, when there are none, those of the system. An
-/// address needs no following.
-#[must_use]
-pub fn follow(host: &str, port: u16, servers: &[SocketAddr], runtime: &Handle) -> Addresses {
+/// address needs no following. The first look-up is added to `pending`.
+pub fn follow(host: &str, port: u16, servers: &[SocketAddr], runtime: &Handle, pending: &mut Pending) -> Addresses {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Arc::new(ArcSwap::from_pointee(vec![SocketAddr::new(address, port)]));
     }
     let addresses: Addresses = Arc::default();
-    let (ready, first) = std::sync::mpsc::sync_channel(1);
+    let (ready, first) = sync_channel(1);
     runtime.spawn(renew(Arc::downgrade(&addresses), host.to_owned(), port, servers.to_vec(), ready));
-    // A first request should not fail only because a name server takes a moment; a slow one must not hold up a reload.
-    if first.recv_timeout(PATIENCE).is_err() {
-        tracing::warn!(event = "name-slow", host, "the upstream's name is not resolved yet");
-    }
+    pending.0.push((host.to_owned(), first));
     addresses
 }
 
@@ -46,7 +60,7 @@ async fn renew(
     host: String,
     port: u16,
     servers: Vec<SocketAddr>,
-    ready: std::sync::mpsc::SyncSender<()>,
+    ready: SyncSender<()>,
 ) {
     let resolver = resolver(&servers);
     let mut retry = FIRST_RETRY;
@@ -114,9 +128,27 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_address_is_itself_and_a_name_is_looked_up() {
         let handle = Handle::current();
-        assert_eq!(**follow("127.0.0.1", 80, &[], &handle).load(), ["127.0.0.1:80".parse().unwrap()]);
-        let local =
-            tokio::task::spawn_blocking(move || follow("localhost", 81, &[], &Handle::current())).await.unwrap();
+        let mut pending = Pending::default();
+        let address = follow("127.0.0.1", 80, &[], &handle, &mut pending);
+        assert_eq!(**address.load(), ["127.0.0.1:80".parse().unwrap()]);
+        let local = follow("localhost", 81, &[], &handle, &mut pending);
+        tokio::task::spawn_blocking(|| pending.wait()).await.unwrap();
         assert!(local.load().iter().any(|address| address.ip().is_loopback() && address.port() == 81));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn n05_many_names_wait_for_a_silent_server_no_longer_than_one() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = silent.local_addr().unwrap();
+        let (mut pending, handle) = (Pending::default(), Handle::current());
+        let mut follow = |host: &str, servers: &[SocketAddr]| follow(host, 80, servers, &handle, &mut pending);
+        let found: Vec<_> = (0..20).map(|number| follow(&format!("h{number}.example"), &[server])).collect();
+        let local = follow("localhost", &[]);
+        let began = Instant::now();
+        tokio::task::spawn_blocking(|| pending.wait()).await.unwrap();
+        let took = began.elapsed();
+        assert!(took >= PATIENCE && took < 2 * PATIENCE, "all of them together waited {took:?}");
+        assert!(found.iter().all(|addresses| addresses.load().is_empty()), "nobody answered");
+        assert!(!local.load().is_empty(), "another name was looked up meanwhile");
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::load::{Claim, Good};
 use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model, Upstream as UpstreamModel};
 use crate::diagnostics::Diagnostic;
-use crate::egress::names::{self, Addresses};
+use crate::egress::names::{self, Addresses, Pending};
 use crate::egress::{Egress, EgressError, EgressSettings};
 use crate::engine::authentication::{Accepted, Authentication};
 use crate::engine::clock::Clock;
@@ -47,6 +47,7 @@ pub struct Compiler {
     limits: HashMap<String, Vec<(LimitSpec, Arc<LimitState>)>>,
     name_servers: Vec<SocketAddr>,
     names: HashMap<(String, u16), Addresses>,
+    pending: Pending,
     address_limit: Option<Arc<AddressLimit>>,
     generation: u64,
 }
@@ -68,6 +69,7 @@ impl Compiler {
             limits: HashMap::new(),
             name_servers: Vec::new(),
             names: HashMap::new(),
+            pending: Pending::default(),
             address_limit: None,
             generation: 0,
         })
@@ -107,6 +109,8 @@ impl Compiler {
                 state: State::Closed(Reason::ServiceClosed),
             }));
         }
+        // Every look-up is under way by now.
+        std::mem::take(&mut self.pending).wait();
         self.services = kept;
         self.forget(entries);
         services.sort_by(|one, other| one.name.cmp(&other.name));
@@ -150,7 +154,7 @@ impl Compiler {
         self.services.clear();
         for ((host, port), addresses) in &mut self.names {
             let last = addresses.load_full();
-            *addresses = names::follow(host, *port, servers, &self.surroundings.runtime);
+            *addresses = names::follow(host, *port, servers, &self.surroundings.runtime, &mut self.pending);
             addresses.rcu(|found| Arc::clone(if found.is_empty() { &last } else { found }));
         }
     }
@@ -261,8 +265,9 @@ impl Compiler {
         let host = (model.url.host().to_owned(), model.url.port());
         let runtime = &self.surroundings.runtime;
         let servers = &self.name_servers;
-        let addresses =
-            self.names.entry(host).or_insert_with_key(|(host, port)| names::follow(host, *port, servers, runtime));
+        let pending = &mut self.pending;
+        let follow = |(host, port): &(String, u16)| names::follow(host, *port, servers, runtime, pending);
+        let addresses = self.names.entry(host).or_insert_with_key(follow);
         let transport = if model.url.is_https() {
             Transport::Tls {
                 server_name: model.server_name.clone(),
