@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::context::Context;
@@ -20,9 +21,27 @@ use crate::policy::tree::escaped;
 
 const RESPONSE: usize = 64 << 20;
 const LIST: usize = 4 << 20;
-/// Headers that frame or route a message; writing them would break it.
-const FRAMING: [HeaderName; 8] =
-    [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+/// Headers that frame, route or describe a message, or that the gateway writes itself; writing them would break it.
+const TAKEN: [HeaderName; 16] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPECT,
+    HOST,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("proxy-connection"),
+];
+/// What headers of the protocol begin with.
+const PROTOCOL: &str = "mcp-";
 
 /// Resolves the upstream; `defaults` are the connect and read limits of the installation.
 pub fn upstream(
@@ -56,7 +75,8 @@ pub fn upstream(
     let server_name =
         written.tls.as_ref().and_then(|tls| tls.server_name.clone()).unwrap_or_else(|| url.host().to_owned());
     let credential = written.credential.as_ref().and_then(|credential| self::credential(context, credential));
-    let identity_headers = identity_headers(context, written.identity_headers.as_ref());
+    let used = credential.as_ref().map_or(AUTHORIZATION, |credential| credential.header.clone());
+    let identity_headers = identity_headers(context, written.identity_headers.as_ref(), used);
     let IdentityHeaders { issuer, subject, client, scopes } = &identity_headers;
     let own = [issuer, subject, client, scopes].into_iter().flatten().cloned();
     let own: Vec<HeaderName> = own.chain(credential.iter().map(|credential| credential.header.clone())).collect();
@@ -141,20 +161,29 @@ fn credential(context: &mut Context<'_>, written: &CredentialDocument) -> Option
 }
 
 fn header(context: &mut Context<'_>, name: &str, pointer: &str) -> Option<HeaderName> {
-    match HeaderName::from_bytes(name.as_bytes()) {
-        Ok(header) if !FRAMING.contains(&header) => Some(header),
-        Ok(_) => {
-            context.error(pointer, codes::INVALID_VALUE, format!("the header `{name}` frames or routes the message"));
-            None
-        }
-        Err(_) => {
-            context.error(pointer, codes::INVALID_VALUE, format!("`{name}` is no header name"));
-            None
-        }
-    }
+    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+        context.error(pointer, codes::INVALID_VALUE, format!("`{name}` is no header name"));
+        return None;
+    };
+    let (message, help) = if TAKEN.contains(&header) || header.as_str().starts_with(PROTOCOL) {
+        let help = "choose a name that neither HTTP nor MCP uses, such as `X-User`";
+        (format!("the header `{name}` belongs to the message itself"), help)
+    } else if header.as_str().contains('_') {
+        // Many servers read `_` and `-` as one; of clients no such name is let through.
+        (format!("the header `{name}` has a `_`, which servers confuse with `-`"), "write `-` instead")
+    } else {
+        return Some(header);
+    };
+    context.push(Diagnostic::error(codes::INVALID_VALUE, message).help(help), pointer);
+    None
 }
 
-fn identity_headers(context: &mut Context<'_>, written: Option<&IdentityHeadersDocument>) -> IdentityHeaders {
+/// The names of identity headers, each of them another than the rest and than `credential`, which carries a token.
+fn identity_headers(
+    context: &mut Context<'_>,
+    written: Option<&IdentityHeadersDocument>,
+    credential: HeaderName,
+) -> IdentityHeaders {
     let names = match written {
         Some(IdentityHeadersDocument::Off(_)) => return IdentityHeaders::default(),
         Some(IdentityHeadersDocument::Names(names)) => {
@@ -163,11 +192,29 @@ fn identity_headers(context: &mut Context<'_>, written: Option<&IdentityHeadersD
         None => [const { None }; 4],
     };
     let keys = ["issuer", "subject", "client", "scopes"];
-    let mut headers =
-        names.into_iter().zip(DEFAULT_IDENTITY_HEADERS).zip(keys).map(|((name, default), key)| match name {
-            Some(name) => header(context, &name, &format!("/upstream/identity_headers/{key}")),
-            None => Some(HeaderName::from_static(default)),
-        });
+    let defaults = DEFAULT_IDENTITY_HEADERS.map(HeaderName::from_static);
+    // What is not renamed keeps its name, whatever stands before it.
+    let mut used = vec![AUTHORIZATION, credential];
+    used.extend(names.iter().zip(&defaults).filter(|(name, _)| name.is_none()).map(|(_, default)| default.clone()));
+    let mut headers = Vec::with_capacity(keys.len());
+    for ((name, default), key) in names.into_iter().zip(defaults).zip(keys) {
+        let Some(name) = name else {
+            headers.push(Some(default));
+            continue;
+        };
+        let pointer = format!("/upstream/identity_headers/{key}");
+        let header = header(context, &name, &pointer);
+        if let Some(header) = &header {
+            if used.contains(header) {
+                let message = format!("the header `{name}` carries something else already");
+                let diagnostic = Diagnostic::error(codes::INVALID_VALUE, message);
+                context.push(diagnostic.help("give each its own name"), &pointer);
+            }
+            used.push(header.clone());
+        }
+        headers.push(header);
+    }
+    let mut headers = headers.into_iter();
     let mut next = || headers.next().flatten();
     IdentityHeaders { issuer: next(), subject: next(), client: next(), scopes: next() }
 }
