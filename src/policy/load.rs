@@ -20,7 +20,7 @@ use super::schema::Kind;
 use super::source::{File, Files};
 use super::tree::Tree;
 use super::{codes, shape};
-use crate::diagnostics::{Diagnostic, Place, Report, Source};
+use crate::diagnostics::{Diagnostic, Place, Report, Severity, Source};
 
 /// What an absent installation says.
 const NOTHING: &str = "{}\n";
@@ -95,6 +95,8 @@ pub struct Before {
     pub installation: Option<Arc<Good<Installation>>>,
     /// The services that run.
     pub running: Running,
+    /// Whether, while nothing runs yet, a secret or key that is missing in `portcullis.yaml` concerns its provider alone.
+    pub rest: bool,
 }
 
 /// Loads all files.
@@ -168,6 +170,13 @@ fn load_installation(
         // When nobody changed the file, a secret or key went that it names. That closes the services of the provider, and
         // they are closed by having none; everything else in the file is as good as before.
         if running.source == source && context.report.errors() == context.provider_errors {
+            let found = std::mem::take(&mut context.report);
+            findings.report.extend(found);
+        }
+    } else if before.rest && context.report.errors() == context.provider_errors {
+        // Anything else than a missing secret is a mistake of the file, and nothing is known to be meant by it.
+        let mut errors = context.report.diagnostics().iter().filter(|found| found.severity == Severity::Error);
+        if errors.all(|error| error.code == codes::SECRET_UNREADABLE) {
             let found = std::mem::take(&mut context.report);
             findings.report.extend(found);
         }

@@ -78,6 +78,7 @@ impl Reloader {
         let look = self.look();
         let files = self.layout.read_again(&look.files, &mut self.texts)?;
         self.seen = look;
+        self.before.rest = broken == AtStart::ServeTheRest;
         let loaded = load::load(&files, &self.overrides, &self.before);
         if loaded.installation.is_none() || (loaded.report.has_errors() && broken == AtStart::Refuse) {
             return Err(loaded.report);
@@ -157,7 +158,7 @@ impl Reloader {
         }
         let claims: Vec<Claim> = claims.into_iter().filter(|claim| taken.take_claim(claim)).collect();
         let snapshot = self.compiler.snapshot(&installation, &entries, &claims)?;
-        self.before = Before { installation: Some(installation), running };
+        self.before = Before { installation: Some(installation), running, rest: false };
         self.stale = stale;
         self.wanted = loaded.wanted.into_iter().map(|dependency| dependency.from).collect();
         Ok(snapshot)

@@ -77,6 +77,33 @@ async fn the_rest_is_served_when_asked_for_and_the_broken_service_answers_503() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn n03_a_missing_secret_of_a_shared_provider_closes_at_start_only_those_who_name_it() {
+    let upstream = Upstream::mcp(&["a"]).await;
+    let setup = |installation: &str| {
+        own::setup()
+            .installation(installation)
+            .policy("story", &bare("story", &upstream, &allow("a")))
+            .policy("good", &own::policy("good", &upstream, &allow("a")))
+    };
+    let missing = PROVIDER.replace("env: OWN_SECRET", "file: own-secret");
+    let said = setup(&missing).refused().await;
+    assert!(said.contains("own-secret"), "without being asked for the rest nothing starts: {said}");
+    let wrong = PROVIDER.replace("https://own", "http://own");
+    let said = setup(&wrong).argument("--serve-the-rest").refused().await;
+    assert!(said.contains("unsafe-url"), "a mistake of the file itself is fatal: {said}");
+
+    let gateway = setup(&missing).argument("--serve-the-rest").start().await;
+    let (story, good) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "good", json!({})));
+    gateway.wait_for_log(|record| record["fields"]["code"] == "secret-unreadable").await;
+    assert_eq!(status(&story, "a").await, 503, "it names the provider");
+    upstream.assert_silent();
+    assert_eq!(status(&good, "a").await, 200, "it has a provider of its own");
+    std::fs::write(gateway.directory().join("own-secret"), own::SECRET).expect("written");
+    soon(&story, "a", 200, "the secret is there").await;
+    assert_eq!(status(&good, "a").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_files_that_claim_one_service_at_start_both_are_refused() {
     let upstream = Upstream::mcp(&["a"]).await;
     let setup = || {
