@@ -133,6 +133,11 @@ impl Report {
         &self.diagnostics
     }
 
+    /// Leaves out every problem that is not to be kept.
+    pub fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.diagnostics.retain(keep);
+    }
+
     /// Whether anything is not served.
     #[must_use]
     pub fn has_errors(&self) -> bool {

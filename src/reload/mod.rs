@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::diagnostics::{Diagnostic, Report};
+use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::engine::decision::Reason;
 use crate::engine::snapshot::Snapshot;
 use crate::policy::codes;
@@ -44,7 +44,12 @@ pub struct Reloader {
     wanted: Vec<SecretRef>,
     /// How everything looked before it was read last.
     seen: Look,
+    /// Warnings that were told and still hold.
+    warned: HashSet<Warning>,
 }
+
+/// A warning with where it is: code, message, file and byte.
+type Warning = (&'static str, String, Option<(String, usize)>);
 
 /// Everything whose change means something, seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +72,7 @@ impl Reloader {
             loaded: Instant::now(),
             wanted: Vec::new(),
             seen: Look::default(),
+            warned: HashSet::new(),
         }
     }
 
@@ -83,7 +89,8 @@ impl Reloader {
         if loaded.installation.is_none() || (loaded.report.has_errors() && broken == AtStart::Refuse) {
             return Err(loaded.report);
         }
-        let report = loaded.report.clone();
+        let mut report = loaded.report.clone();
+        self.leave_out_what_was_told(&mut report);
         self.take_over(loaded).map(|snapshot| (snapshot, report.clone())).map_err(|diagnostic| {
             let mut report = report;
             report.push(diagnostic);
@@ -113,6 +120,7 @@ impl Reloader {
         };
         let mut loaded = load::load(&files, &self.overrides, &self.before);
         let mut report = std::mem::take(&mut loaded.report);
+        self.leave_out_what_was_told(&mut report);
         match self.take_over(loaded) {
             Ok(snapshot) => (Some(snapshot), report),
             Err(diagnostic) => {
@@ -120,6 +128,16 @@ impl Reloader {
                 (None, report)
             }
         }
+    }
+
+    /// Who changes one file wants to hear about that one. Errors are told as long as they last.
+    fn leave_out_what_was_told(&mut self, report: &mut Report) {
+        // What runs and was not read again still has its warnings.
+        let installation = self.before.installation.iter().flat_map(|good| good.warnings.diagnostics());
+        let policies = self.before.running.values().flat_map(|good| good.warnings.diagnostics());
+        let standing = installation.chain(policies).chain(report.diagnostics()).filter_map(warning).collect();
+        let told = std::mem::replace(&mut self.warned, standing);
+        report.retain(|found| warning(found).is_none_or(|found| !told.contains(&found)));
     }
 
     fn take_over(&mut self, loaded: Loaded) -> Result<Snapshot, Diagnostic> {
@@ -215,6 +233,11 @@ impl Reloader {
         let closes = |since: &Instant| since.checked_add(longest);
         self.stale.values().filter_map(closes).any(|closes| self.loaded <= closes && closes < Instant::now())
     }
+}
+
+fn warning(found: &Diagnostic) -> Option<Warning> {
+    let place = found.place.as_ref().map(|place| (place.source.name.clone(), place.range.start));
+    (found.severity == Severity::Warning).then(|| (found.code, found.message.clone(), place))
 }
 
 /// Names and routes that services of one snapshot have.

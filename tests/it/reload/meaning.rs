@@ -346,6 +346,46 @@ async fn n02_a_last_good_version_that_comes_to_share_an_audience_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
+    let (upstream, gateway) = two_services("default_service: nobody").await;
+    let neighbour = own::client(&gateway, "neighbour", json!({}));
+    let told = |code: &str, file: &str| {
+        let is = |record: &&serde_json::Value| {
+            let fields = &record["fields"];
+            fields["event"] == "policy-warning" && fields["code"] == code && fields["file"].to_string().contains(file)
+        };
+        gateway.log().iter().filter(is).count()
+    };
+    let counts = || [told("no-authorization-server", "story"), told("unknown-service", "portcullis.yaml")];
+    gateway.wait_for_log(|record| record["fields"]["code"] == "unknown-service").await;
+    assert_eq!(counts(), [1, 1], "each is told at the start");
+    // A reference from one file to another is looked at at every change, and a file that is broken is read again.
+    for tool in ["b", "a"] {
+        gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow(tool)));
+        soon(&neighbour, tool, 200, "a neighbour's change").await;
+    }
+    let reloads = || gateway.log().iter().filter(|record| record["fields"]["event"] == "reloaded").count();
+    write_installation(&gateway, &format!("{PROVIDER}\ndefault_service: nobody\ntrusted_proxies: [192.0.2.7]\n"));
+    gateway.wait_for_log(|_| reloads() == 3).await;
+    assert_eq!(counts(), [1, 1], "and not again");
+    let contradicting = bare("neighbour", &upstream, &allow("a"));
+    gateway.write_policy("story", &contradicting);
+    wait_for_complaint(&gateway, 0, "duplicate-service").await;
+    let before = counts();
+    for tool in ["b", "a"] {
+        gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow(tool)));
+        soon(&neighbour, tool, 200, "a change beside a broken policy").await;
+    }
+    assert_eq!(counts(), before, "nor those of a broken file");
+    gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
+    soon(&own::client(&gateway, "story", json!({})), "b", 200, "the policy was mended").await;
+
+    write_installation(&gateway, &format!("{PROVIDER}\ndefault_service: nobody-else\n"));
+    gateway.wait_for_log(|record| record["fields"]["message"].to_string().contains("nobody-else")).await;
+    assert!(counts()[1] > before[1], "another warning is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_restart_is_refused_by_name_and_nothing_of_that_file_counts() {
     let (_upstream, gateway) = two_services("").await;
     let client = own::client(&gateway, "story", json!({}));
