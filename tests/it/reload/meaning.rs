@@ -145,16 +145,15 @@ async fn n10_a_pipe_or_device_in_the_place_of_a_secret_closes_its_service_and_st
         .await;
     let (story, neighbour) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "neighbour", json!({})));
     let file = gateway.directory().join("secrets/own");
-    let pipe = |path: &std::path::Path| {
-        assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
-    };
-    let zeros = |path: &std::path::Path| std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
-    let places: [(&str, &dyn Fn(&std::path::Path)); 2] = [("a pipe", &pipe), ("endless zeros", &zeros)];
-    for ((place, take), allowed) in places.into_iter().zip(["b", "a"]) {
+    for (place, allowed) in [("a pipe", "b"), ("endless zeros", "a")] {
         assert_eq!(status(&story, "a").await, 200);
         let before = complaints(&gateway, "it is not a regular file");
         fs::remove_file(&file).expect("removed");
-        take(&file);
+        if place == "a pipe" {
+            assert!(std::process::Command::new("mkfifo").arg(&file).status().expect("mkfifo runs").success());
+        } else {
+            std::os::unix::fs::symlink("/dev/zero", &file).expect("a link");
+        }
         wait_for_complaint(&gateway, before, "it is not a regular file").await;
         soon(&story, "a", 503, place).await;
         gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow(allowed)));
