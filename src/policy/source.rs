@@ -55,9 +55,10 @@ pub struct Look {
     folders: Vec<String>,
 }
 
-/// Texts by path, as they were last read: what looks the same from outside is not read again.
+/// Texts by path, as they were last read: what looks the same from outside is not read again, unless it had changed too
+/// shortly before (there is no stamp then).
 #[derive(Debug, Default)]
-pub struct Texts(HashMap<PathBuf, (Stamp, Arc<Source>)>);
+pub struct Texts(HashMap<PathBuf, (Option<Stamp>, Arc<Source>)>);
 
 /// Everything that was read at once.
 #[derive(Debug, Clone)]
@@ -151,9 +152,15 @@ impl Layout {
         let began = SystemTime::now();
         let before = std::mem::take(&mut texts.0);
         let mut file = |(path, stamp): &(PathBuf, Option<Stamp>)| {
-            let known = before.get(path).filter(|(known, _)| Some(*known) == *stamp);
-            let text = known.map_or_else(|| read(path), |(_, text)| Ok(Arc::clone(text)));
-            if let (Ok(text), Some(stamp)) = (&text, stamp.filter(|stamp| known.is_some() || stamp.is_settled(began))) {
+            let last = before.get(path);
+            let known = last.filter(|(known, _)| known.is_some() && known == stamp);
+            let mut text = known.map_or_else(|| read(path), |(_, text)| Ok(Arc::clone(text)));
+            if let Ok(text) = &mut text {
+                // One text is held once, and is soon seen to be the same.
+                if let Some((_, last)) = last.filter(|(_, last)| last == text) {
+                    *text = Arc::clone(last);
+                }
+                let stamp = stamp.filter(|stamp| known.is_some() || stamp.is_settled(began));
                 texts.0.insert(path.clone(), (stamp, Arc::clone(text)));
             }
             File { path: path.clone(), text }

@@ -44,7 +44,7 @@ pub struct Reloader {
     wanted: Vec<SecretRef>,
     /// How everything looked before it was read last.
     seen: Look,
-    /// Warnings that were told and still hold.
+    /// Warnings of what was read last.
     warned: HashSet<Warning>,
 }
 
@@ -132,11 +132,14 @@ impl Reloader {
 
     /// Who changes one file wants to hear about that one. Errors are told as long as they last.
     fn leave_out_what_was_told(&mut self, report: &mut Report) {
-        // What runs and was not read again still has its warnings.
-        let installation = self.before.installation.iter().flat_map(|good| good.warnings.diagnostics());
-        let policies = self.before.running.values().flat_map(|good| good.warnings.diagnostics());
-        let standing = installation.chain(policies).chain(report.diagnostics()).filter_map(warning).collect();
-        let told = std::mem::replace(&mut self.warned, standing);
+        let found: HashSet<Warning> = report.diagnostics().iter().filter_map(warning).collect();
+        let mut told = std::mem::replace(&mut self.warned, found);
+        if !self.warned.is_subset(&told) {
+            // What runs and was not read again still has its warnings.
+            let installation = self.before.installation.iter().flat_map(|good| good.warnings.diagnostics());
+            let policies = self.before.running.values().flat_map(|good| good.warnings.diagnostics());
+            told.extend(installation.chain(policies).filter_map(warning).filter(|known| self.warned.contains(known)));
+        }
         report.retain(|found| warning(found).is_none_or(|found| !told.contains(&found)));
     }
 
