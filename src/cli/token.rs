@@ -32,7 +32,7 @@ pub(super) enum Command {
     ///
     /// The token is read from standard input, so that no history keeps it:
     ///
-    ///     echo "$token" | portcullis token show policies
+    ///   echo "$token" | portcullis token show policies
     ///
     /// Ends with 0 when a service accepts the token, otherwise with 1.
     #[command(verbatim_doc_comment)]
