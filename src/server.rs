@@ -13,8 +13,8 @@ use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::http::v2::server::H2Options;
-use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -88,7 +88,7 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
-    let gateway = Gateway::new(Arc::clone(&current), sink, clock)
+    let gateway = Gateway::new(Arc::clone(&current), sink.clone(), clock)
         .map_err(|denial| StartError::System(denial.public.into_owned()))?;
     let mut server = Server::new_with_opt_and_conf(None, configuration());
     let conf = Arc::clone(&server.configuration);
@@ -101,11 +101,13 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
     let (wake, woken) = std::sync::mpsc::channel();
     listen_to_hangups(background, wake.clone());
     let following = std::thread::Builder::new().name("reload".into()).spawn(move || {
-        reload::follow(reloader, &current, &woken, wake, |installation| renew(&certificates, installation));
+        reload::follow(reloader, &current, &woken, wake, || renew(&certificates));
     });
     following.map_err(|error| StartError::System(error.to_string()))?;
     announce(&installation);
-    server.run_forever()
+    server.run(RunArgs::default());
+    sink.flush();
+    Ok(())
 }
 
 fn configuration() -> ServerConf {
@@ -189,7 +191,7 @@ fn certified((certificate, key): &(PathBuf, PathBuf)) -> Result<Arc<CertifiedKey
 }
 
 /// A file that cannot be used leaves the certificate as it was.
-fn renew(certificates: &[Arc<Certificate>], _installation: &Installation) {
+fn renew(certificates: &[Arc<Certificate>]) {
     for certificate in certificates {
         match certified(&certificate.files) {
             Ok(new) if new.cert != certificate.current.load().cert => {

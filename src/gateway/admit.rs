@@ -116,7 +116,9 @@ impl Gateway {
         }
         let mut permit = None;
         for message in messages {
-            exchange.asked = asked(message);
+            if batch {
+                exchange.asked = asked(message);
+            }
             self.check(message, &head.headers, exchange, service, pipeline)?;
             let decided = pipeline.access.decide(&identity, &message.operation, exchange.era, &mut exchange.undecided);
             let decided = decided.inspect_err(|denial| exchange.rule = denial.rule)?;
@@ -127,7 +129,7 @@ impl Gateway {
         exchange.tickets = self.take_limits(pipeline, exchange, operations)?;
         // A batch goes by its first request: whatever must be told is told to the one who awaits it.
         let request = messages.iter().find(|message| matches!(message.kind, Kind::Request { .. }));
-        if let Some(message) = request.or(messages.first()) {
+        if let Some(message) = request.or(messages.first()).filter(|_| batch) {
             exchange.asked = asked(message);
         }
         exchange.asked.expects = if request.is_some() { Expects::Answer } else { Expects::Nothing };

@@ -14,10 +14,6 @@ use crate::engine::decision::{Denial, Reason};
 const UNSIZED: usize = 64 * 1024;
 /// The longest silence within a body.
 const SILENCE: Duration = Duration::from_secs(30);
-/// For a whole body, besides the time that its size takes at [`SLOWEST`].
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes per second below which a client is given up.
-const SLOWEST: u64 = 16 * 1024;
 
 /// Reads the body, at most `limit` bytes.
 pub async fn read(
@@ -41,10 +37,9 @@ pub async fn read(
     if headers.contains_key(EXPECT) {
         session.write_continue_response().await.map_err(|error| cut(&error))?;
     }
-    let size = u64::try_from(limit).unwrap_or(u64::MAX);
     let whole = whole(session, limit, above);
     // Whoever sends byte by byte holds memory and a place for as long as that takes.
-    let body = tokio::time::timeout(PATIENCE + Duration::from_secs(size / SLOWEST), whole).await;
+    let body = tokio::time::timeout(super::patience(limit), whole).await;
     let body = body.unwrap_or_else(|_| Err(Denial::new(Reason::BodyTimeout)))?;
     if sized && body.len() != limit {
         return Err(Denial::new(Reason::MalformedRequest).because("body shorter than content-length"));

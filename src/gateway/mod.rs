@@ -22,6 +22,7 @@ mod watch;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -37,6 +38,15 @@ use crate::telemetry::sink::Sink;
 
 /// Requests in flight above which new ones are shed with 503.
 const MOST_IN_FLIGHT: usize = 20_000;
+/// For a body or an answer, besides the time that its size takes at [`SLOWEST`].
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes per second below which a client is given up.
+const SLOWEST: u64 = 16 * 1024;
+
+/// How long a client may take to send or to read so many bytes.
+fn patience(size: usize) -> Duration {
+    PATIENCE + Duration::from_secs(u64::try_from(size).unwrap_or(u64::MAX) / SLOWEST)
+}
 
 /// What every request of the process shares.
 #[derive(Debug, Clone)]

@@ -156,13 +156,7 @@ fn wish<'a>(method: &str, params: &Members<'a>) -> Wish<'a> {
 
 fn answered(answer: &RawValue, failed: bool) -> Result<FromServer<'_>, ServerError> {
     let mut read = FromServer { kind: FromServerKind::Answer, wishes: Vec::new(), tasks: Vec::new() };
-    // Nothing below can be there without one of these words, or an escape that hides it.
-    let text = answer.get();
-    let says = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
-    if !(says("inputRequests") || says("taskId") || says("elicitations") || says("\\u")) {
-        return Ok(read);
-    }
-    let Some(members) = Members::of(text) else { return Ok(read) };
+    let Some(members) = Members::of(answer.get()) else { return Ok(read) };
     if failed {
         read.wishes = visits(&members)?;
         return Ok(read);
@@ -206,14 +200,23 @@ fn wishes(requests: &RawValue) -> Result<Vec<Wish<'_>>, ServerError> {
 
 /// The elicitations of an error that asks for visits.
 fn visits<'a>(error: &Members<'a>) -> Result<Vec<Wish<'a>>, ServerError> {
+    if error.look_alike(&["code", "data"]).is_some() {
+        return Err(ServerError::Message);
+    }
     // By value: `-32042.0` is the same code to a client.
     let code = error.value("code").and_then(|code| code.get().parse::<f64>().ok());
     if code != Some(VISIT_REQUIRED) {
         return Ok(Vec::new());
     }
     let data = error.value("data").and_then(|data| Members::of(data.get())).unwrap_or_default();
+    if data.look_alike(&["elicitations"]).is_some() {
+        return Err(ServerError::Message);
+    }
     let Some(list) = data.value("elicitations") else { return Ok(Vec::new()) };
     let list: Vec<Members<'a>> = serde_json::from_str(list.get()).or(Err(ServerError::Message))?;
+    if list.iter().any(|one| one.look_alike(&["url"]).is_some()) {
+        return Err(ServerError::Message);
+    }
     Ok(list.iter().map(|one| Wish::Visit(one.value("url").and_then(Text::of))).collect())
 }
 
@@ -253,6 +256,7 @@ mod tests {
             assert_eq!(required(method, params), Ok(vec![wish]), "{method} {params}");
         }
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://a.example/x"}]}}}"#;
+        assert_eq!(wishes_of(&error.replace("-32042", "-32000")), Ok(Vec::new()), "another error asks for nothing");
         for code in ["-32042", "-32042.0", "-3.2042e4"] {
             assert_eq!(wishes_of(&error.replace("-32042", code)), Ok(vec![visit("https://a.example/x")]), "{code}");
         }
@@ -274,7 +278,11 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"Method":"roots/list","method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"roots/list"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","result":{}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":{"InputRequests":{"a":{"method":"roots/list"}},"x":"inputRequests"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"InputRequests":{"a":{"method":"roots/list"}}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequeſts":{"a":{"method":"roots/list"}}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"Code":-32042,"data":{"elicitations":[{"url":"https://a.example"}]}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"data":{"Elicitations":[{"url":"https://a.example"}]}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"data":{"elicitations":[{"Url":"https://a.example"}]}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"roots/list","Method":"ping"}}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"form","Mode":"url"}}"#,
             "[]",

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::codes;
 use crate::diagnostics::{Diagnostic, Report, Source};
-use crate::secret::words;
+use crate::secret::{open_regular, words};
 
 /// Bytes of one file that are read at most.
 const LARGEST: u64 = 1024 * 1024;
@@ -223,12 +223,8 @@ fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
     let unreadable = |error: std::io::Error| {
         Diagnostic::error(codes::UNREADABLE, format!("`{name}` cannot be read: {}", words(error.kind())))
     };
-    // Opening a pipe would wait for its writer.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Diagnostic::error(codes::UNREADABLE, format!("`{name}` is not a file")));
-    }
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    open_regular(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
         let diagnostic = Diagnostic::error(codes::TOO_LARGE, format!("`{name}` is larger than 1 MiB"));
         return Err(diagnostic.help("no policy needs so much; long lists of names are often one pattern"));

@@ -14,7 +14,6 @@ use super::{Inode, Reloader};
 use crate::diagnostics::{Place, Report, Severity};
 use crate::engine::service::State;
 use crate::engine::snapshot::Snapshot;
-use crate::policy::model::Installation;
 
 /// Files must be quiet for so long: editors and orchestrators write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -36,14 +35,14 @@ pub enum Wake {
     Asked,
 }
 
-/// Follows the files until the sender of `wake` is gone, and puts every new snapshot into `current`. `swapped` is told of
-/// the installation behind each.
+/// Follows the files until the sender of `wake` is gone, and puts every new snapshot into `current`. `reloaded` is
+/// called whenever files were read.
 pub fn follow(
     mut reloader: Reloader,
     current: &ArcSwap<Snapshot>,
     wake: &Receiver<Wake>,
     told: Sender<Wake>,
-    mut swapped: impl FnMut(&Installation),
+    mut reloaded: impl FnMut(),
 ) {
     let log = reloader.installation().and_then(|installation| installation.log.file.clone());
     let log = log.and_then(|log| log.canonicalize().ok());
@@ -90,9 +89,7 @@ pub fn follow(
             );
             current.store(Arc::new(snapshot));
         }
-        if let Some(installation) = reloader.installation() {
-            swapped(installation);
-        }
+        reloaded();
         watch(watcher.as_mut(), &mut watched, &reloader);
     }
 }

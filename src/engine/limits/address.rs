@@ -47,7 +47,8 @@ impl AddressLimit {
 }
 
 /// What counts as one address: an IPv4 address, also when it is mapped into IPv6, or an IPv6 /64.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
         address @ IpAddr::V4(_) => address,

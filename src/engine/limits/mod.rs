@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use address::AddressLimit;
+pub use address::{AddressLimit, network};
 pub use state::LimitState;
 use state::Pace;
 pub use streams::{StreamLimit, StreamPlace};

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::engine::limits::network;
+
 /// Open connections by address; IPv6 counts by /64.
 #[derive(Debug, Default)]
 pub struct Addresses(Mutex<HashMap<IpAddr, usize>>);
@@ -45,13 +47,6 @@ impl Drop for Entered<'_> {
                 open.remove(&network);
             }
         }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -23,6 +23,8 @@ use tokio::sync::Semaphore;
 use addresses::Addresses;
 use guarded::Guarded;
 
+use super::{PATIENCE, SLOWEST};
+
 /// Bounds of the edge.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -38,7 +40,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { head: Duration::from_secs(10), body: Duration::from_secs(30), slowest: 16 * 1024, connections: 20_000 }
+        Self { head: Duration::from_secs(10), body: PATIENCE, slowest: SLOWEST, connections: 20_000 }
     }
 }
 

@@ -8,8 +8,6 @@ mod events;
 mod json;
 mod judge;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
@@ -208,11 +206,6 @@ fn session_id(
     HeaderValue::from_str(&sealed).map(Some).map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))
 }
 
-/// For an answer besides the time that its size takes at [`SLOWEST`].
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes per second below which a client that reads an answer is given up.
-const SLOWEST: u64 = 16 * 1024;
-
 /// Writes a head, and a body that is there already.
 pub async fn write_whole(
     session: &mut ServerSession,
@@ -221,12 +214,12 @@ pub async fn write_whole(
     exchange: &mut Exchange,
 ) -> Result<(), Stop> {
     exchange.status = head.status.as_u16();
-    let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let patience = super::patience(body.len());
     let written = async {
         session.write_response_header(Box::new(head)).await?;
         session.write_response_body(body, true).await
     };
-    match tokio::time::timeout(PATIENCE + Duration::from_secs(size / SLOWEST), written).await {
+    match tokio::time::timeout(patience, written).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Stop::Gone),
     }

@@ -103,6 +103,23 @@ async fn k15_bodies_with_a_length_may_have_4_mib() {
 }
 
 #[tokio::test]
+async fn k15_a_body_may_hold_a_hundred_thousand_values() {
+    let scene = Scene::open().await;
+    // Besides the items: the message, its version, id, method, params, name, arguments and the list.
+    let holding = |values: usize| {
+        let items = vec!["0"; values - 8].join(",");
+        format!("{},\"arguments\":{{\"a\":[{items}]}}}}}}", BODY.trim_end_matches('}'))
+    };
+    let fits = holding(100_000);
+    serves(&scene, sized(&fits), &fits).await;
+    let mut socket = Socket::connect(scene.gateway.address()).await;
+    socket.send(scene.filled(&sized(&holding(100_001))).as_bytes()).await;
+    let said = socket.answer("one value too many").await;
+    assert!(said.is(400), "{}", said.head());
+    scene.upstream.assert_silent();
+}
+
+#[tokio::test]
 async fn k15_bodies_without_a_length_may_have_64_kib() {
     let scene = Scene::open().await;
     for length in [71 + 30, 4096, 65_535, 65_536] {
