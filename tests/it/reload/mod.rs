@@ -41,6 +41,13 @@ pub async fn status(client: &Client, tool: &str) -> u16 {
     client.call_tool(tool, json!({})).await.status
 }
 
+/// One call is refused, and the upstream hears nothing of it.
+pub async fn refused(client: &Client, upstream: &Upstream, tool: &str, wanted: u16, why: &str) {
+    upstream.forget();
+    assert_eq!(status(client, tool).await, wanted, "{why}");
+    upstream.assert_silent();
+}
+
 /// Waits for one more `policy-error` than there were, in a record that mentions `word`.
 pub async fn wait_for_complaint(gateway: &Gateway, before: usize, word: &str) -> Value {
     gateway.wait_for_log(|_| complaints(gateway, word) > before).await;

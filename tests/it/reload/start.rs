@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{soon, status};
+use super::{refused, soon, status};
 use crate::own::{self, PROVIDER, allow, bare};
 use crate::support::Upstream;
 use crate::support::gateway::BINARY;
@@ -67,7 +67,7 @@ async fn the_rest_is_served_when_asked_for_and_the_broken_service_answers_503() 
         .start()
         .await;
     let (story, good) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "good", json!({})));
-    assert_eq!(status(&story, "a").await, 503, "there is a service, and it is closed");
+    refused(&story, &upstream, "a", 503, "there is a service, and it is closed").await;
     gateway.wait_for_log(|record| record["service"] == "story" && record["reason"] == "service-closed").await;
     gateway.wait_for_log(|record| record["fields"]["event"] == "policy-error").await;
     upstream.assert_silent();
@@ -95,7 +95,7 @@ async fn n03_a_missing_secret_of_a_shared_provider_closes_at_start_only_those_wh
     let gateway = setup(&missing).argument("--serve-the-rest").start().await;
     let (story, good) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "good", json!({})));
     gateway.wait_for_log(|record| record["fields"]["code"] == "secret-unreadable").await;
-    assert_eq!(status(&story, "a").await, 503, "it names the provider");
+    refused(&story, &upstream, "a", 503, "it names the provider").await;
     upstream.assert_silent();
     assert_eq!(status(&good, "a").await, 200, "it has a provider of its own");
     std::fs::write(gateway.directory().join("own-secret"), own::SECRET).expect("written");
@@ -117,7 +117,7 @@ async fn of_two_files_that_claim_one_service_at_start_both_are_refused() {
     assert!(said.contains("one.yaml") && said.contains("two.yaml") && said.contains("duplicate-service"), "{said}");
     let gateway = setup().argument("--serve-the-rest").start().await;
     let (story, good) = (own::client(&gateway, "story", json!({})), own::client(&gateway, "good", json!({})));
-    assert_eq!(status(&story, "a").await, 503, "neither owns the route");
+    refused(&story, &upstream, "a", 503, "neither owns the route").await;
     upstream.assert_silent();
     assert_eq!(status(&good, "a").await, 200);
     gateway.remove_policy("two");
