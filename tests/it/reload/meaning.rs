@@ -356,8 +356,7 @@ async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
         gateway.log().iter().filter(is).count()
     };
     let counts = || [told("no-authorization-server", "story"), told("unknown-service", "portcullis.yaml")];
-    gateway.wait_for_log(|record| record["fields"]["code"] == "unknown-service").await;
-    assert_eq!(counts(), [1, 1], "each is told at the start");
+    gateway.wait_for_log(|_| counts() == [1, 1]).await;
     // A reference from one file to another is looked at at every change, and a file that is broken is read again.
     for tool in ["b", "a"] {
         gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow(tool)));
@@ -370,10 +369,15 @@ async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
     let contradicting = bare("neighbour", &upstream, &allow("a"));
     gateway.write_policy("story", &contradicting);
     wait_for_complaint(&gateway, 0, "duplicate-service").await;
-    let before = counts();
-    for tool in ["b", "a"] {
+    let change = async |tool: &str| {
         gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow(tool)));
         soon(&neighbour, tool, 200, "a change beside a broken policy").await;
+    };
+    // What the reload of the complaint has to say is said before the next reload begins, and not before the complaint.
+    change("b").await;
+    let before = counts();
+    for tool in ["a", "b"] {
+        change(tool).await;
     }
     assert_eq!(counts(), before, "nor those of a broken file");
     gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
