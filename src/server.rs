@@ -11,8 +11,10 @@ use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
+use pingora::listeners::ListenerConfig;
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
@@ -141,7 +143,8 @@ fn service(
     let mut service = Service::new("gateway".to_owned(), edge);
     let address = listener.address.to_string();
     match &listener.tls {
-        None => service.add_tcp(&address),
+        // The guarded stream reads ahead by itself: a buffer below it would only be 64 KiB more for every connection.
+        None => service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().read(0))),
         Some((certificate, key)) => {
             let resolver = Arc::new(Certificate::read(certificate, key)?);
             certificates.push(Arc::clone(&resolver));

@@ -120,7 +120,7 @@ pub async fn write(session: &mut ServerSession, exchange: &mut Exchange, answer:
     if !session.is_body_done() {
         session.set_keepalive(None);
     }
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + exchange.added.len() + 6))?;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + exchange.added.len() + 6))?;
     if !answer.body.is_empty() {
         head.insert_header(CONTENT_TYPE, "application/json")?;
     }

@@ -103,7 +103,8 @@ pub fn silence(upstream: &Upstream, exchange: &Exchange) -> Duration {
 pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) -> Result<RequestHeader, Denial> {
     let internal = |error: Box<pingora::Error>| Denial::new(Reason::Internal).because(error.to_string());
     let size = Some(client.headers.len() + 8);
-    let mut head = RequestHeader::build(client.method.clone(), upstream.target.as_bytes(), size).map_err(internal)?;
+    let mut head =
+        RequestHeader::build_no_case(client.method.clone(), upstream.target.as_bytes(), size).map_err(internal)?;
     for (name, value) in &client.headers {
         let listed = FORWARDED.contains(name) || upstream.forward_headers.contains(name);
         let mirror = is_mirror(name);

@@ -154,7 +154,7 @@ pub fn client_head(
     length: Option<usize>,
 ) -> Result<ResponseHeader, Denial> {
     let internal = |error: Box<pingora::Error>| Denial::new(Reason::Internal).because(error.to_string());
-    let mut head = ResponseHeader::build(answer.status, Some(12 + exchange.added.len())).map_err(internal)?;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(12 + exchange.added.len())).map_err(internal)?;
     for name in PASSED {
         let needed = name != CONTENT_TYPE || length != Some(0);
         if let Some(value) = answer.headers.get(&name).filter(|_| needed) {
