@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::listeners::ListenerConfig;
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::http::v2::server::H2Options;
@@ -137,7 +136,7 @@ fn service(
     options.h2_idle_timeout = Some(IDLE);
     let mut h2 = H2Options::new();
     h2.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST);
-    let connector = Connector::new(Some(ConnectorOptions::from_server_conf(conf)));
+    let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
     let app = App::new(gateway.clone(), connector, options, h2);
     let edge = Edge::new(app, Settings::default(), Arc::new(EdgeLog::new(Arc::clone(current))));
     let mut service = Service::new("gateway".to_owned(), edge);

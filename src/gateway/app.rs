@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
-use pingora::connectors::http::Connector;
+use pingora::connectors::TransportConnector;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
@@ -17,7 +17,7 @@ use crate::engine::decision::Denial;
 /// The gateway on one listener, with the connections to upstreams that it keeps.
 pub struct App {
     gateway: Gateway,
-    connector: Connector,
+    connector: TransportConnector,
     options: HttpServerOptions,
     h2: H2Options,
 }
@@ -25,7 +25,7 @@ pub struct App {
 impl App {
     /// Serves `gateway` with these options of HTTP/1 and HTTP/2.
     #[must_use]
-    pub fn new(gateway: Gateway, connector: Connector, options: HttpServerOptions, h2: H2Options) -> Self {
+    pub fn new(gateway: Gateway, connector: TransportConnector, options: HttpServerOptions, h2: H2Options) -> Self {
         Self { gateway, connector, options, h2 }
     }
 }

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
-use pingora::connectors::http::Connector;
+use http::StatusCode;
+use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::http::v1::client::{HttpSession as H1Session, http_req_header_to_wire};
+use pingora::protocols::http::v1::client::{HttpSession, http_req_header_to_wire};
 use pingora::server::ShutdownWatch;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorSource, ErrorType};
 use tokio::io::AsyncWriteExt as _;
 
@@ -52,81 +51,89 @@ impl From<Denial> for Stop {
     }
 }
 
+/// A request that an upstream has answered, as far as the head of the answer.
+struct Answered {
+    server: HttpSession,
+    /// What the pool knows the connection by.
+    key: u64,
+    /// Whether all of the request was sent.
+    whole: bool,
+}
+
 impl Gateway {
     /// Forwards a request, which only a permit allows, and relays the answer. Whatever ends this early closes the upstream's connection.
     pub async fn forward(
         &self,
-        _permit: Permit,
-        connector: &Connector,
+        permit: Permit,
+        connector: &TransportConnector,
         session: &mut ServerSession,
         exchange: &mut Exchange,
         closing: &mut ShutdownWatch,
     ) -> Result<(), Stop> {
-        let service = exchange.service.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
-        let pipeline = service.pipeline()?;
-        let head = upstream::head(session.req_header(), &pipeline.upstream, exchange)?;
-        let (server, peer) = connect(connector, &pipeline.upstream).await?;
-        let (mut server, sent) = send(server, &peer, head, exchange.body.clone()).await;
-        server.set_read_timeout(Some(upstream::silence(&pipeline.upstream, exchange)));
-        let whole = sent.is_ok();
-        // An upstream may answer before it has read everything: its answer tells more than the failed write.
-        let answer = answer_head(&mut server, session).await.map_err(|stop| match (stop, sent) {
-            (Stop::Refused(_), Err(error)) => trouble(&error).into(),
-            (stop, _) => stop,
-        })?;
-        let form = relay::judge(&answer, exchange)?;
-        match form {
+        // Nothing that only the way there needs is kept while an answer comes back, which may take hours.
+        let Answered { mut server, key, whole } = asked(permit, connector, session, exchange).await?;
+        match relay::judge(answer(&server)?, exchange)? {
             Form::Empty => {
-                let head = relay::client_head(self, session, &answer, exchange, Some(0))?;
+                let head = relay::client_head(self, session, answer(&server)?, exchange, Some(0))?;
                 relay::write_whole(session, head, Bytes::new(), exchange).await?;
             }
-            Form::Json(coding) => relay::json(self, session, &mut server, &answer, coding, exchange).await?,
-            Form::Events(coding) => {
-                relay::events(self, session, &mut server, &answer, coding, exchange, closing).await?;
-            }
+            Form::Json(coding) => relay::json(self, session, &mut server, coding, exchange).await?,
+            Form::Events(coding) => relay::events(self, session, &mut server, coding, exchange, closing).await?,
         }
         // A connection on which a request was not sent whole would take the next one for the rest of it.
-        if whole && server.response_done() {
-            if let HttpSession::H1(h1) = &mut server {
-                h1.respect_keepalive();
+        if whole && server.is_body_done() {
+            server.respect_keepalive();
+            if let Some(stream) = server.reuse().await {
+                connector.release_stream(stream, key, Some(POOLED));
             }
-            connector.release_http_session(server, &peer, Some(POOLED)).await;
         }
         Ok(())
     }
 }
 
+/// Sends the request and waits for the head of its answer.
+async fn asked(
+    _permit: Permit,
+    connector: &TransportConnector,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+) -> Result<Answered, Stop> {
+    let upstream = &exchange.pipeline()?.upstream;
+    let head = upstream::head(session.req_header(), upstream, exchange)?;
+    let (mut stream, key) = connect(connector, upstream).await?;
+    let sent = tokio::time::timeout(WRITING, write(&mut stream, head, &exchange.body)).await;
+    let sent = sent.unwrap_or_else(|_| Err(Error::new(ErrorType::WriteTimedout)));
+    let mut server = HttpSession::new(stream);
+    server.read_timeout = Some(upstream::silence(upstream, exchange));
+    // An upstream may answer before it has read everything: its answer tells more than the failed write.
+    match (answer_begun(&mut server, session).await, sent) {
+        (Ok(()), sent) => Ok(Answered { server, key, whole: sent.is_ok() }),
+        (Err(Stop::Refused(_)), Err(error)) => Err(trouble(&error).into()),
+        (Err(stop), _) => Err(stop),
+    }
+}
+
 /// Connects to the next address, and to others when it does not answer.
-async fn connect(connector: &Connector, upstream: &Upstream) -> Result<(HttpSession, HttpPeer), Denial> {
+async fn connect(connector: &TransportConnector, upstream: &Upstream) -> Result<(Stream, u64), Denial> {
     let mut failed = Denial::new(Reason::UpstreamUnreachable).because("no address known for the upstream's name");
     for peer in upstream::peers(upstream)?.take(MOST_ADDRESSES) {
-        match connector.get_http_session(&peer).await {
-            Ok((server, _reused)) => return Ok((server, peer)),
+        let stream = match connector.reused_stream(&peer).await {
+            Some(stream) => Ok(stream),
+            // Room for a handshake is taken when there is one.
+            None => Box::pin(connector.new_stream(&peer)).await,
+        };
+        match stream {
+            Ok(stream) => return Ok((stream, peer.reuse_hash())),
             Err(error) => failed = trouble(&error),
         }
     }
     Err(failed)
 }
 
-/// Sends head and body. On HTTP/1 both leave in one write when they are short: a segment and a system call less.
-async fn send(server: HttpSession, peer: &HttpPeer, head: RequestHeader, body: Bytes) -> (HttpSession, Sent) {
-    match server {
-        HttpSession::H1(h1) => {
-            let mut stream = h1.into_inner();
-            let sent = tokio::time::timeout(WRITING, write(&mut stream, &head, &body)).await;
-            let late = |_| Error::new(ErrorType::WriteTimedout);
-            (HttpSession::H1(H1Session::new_with_options(stream, peer)), sent.map_err(late).flatten())
-        }
-        mut server => {
-            server.set_write_timeout(Some(WRITING));
-            let sent = send_framed(&mut server, head, body).await;
-            (server, sent)
-        }
-    }
-}
-
-async fn write(stream: &mut Stream, head: &RequestHeader, body: &[u8]) -> Sent {
-    let mut bytes = http_req_header_to_wire(head).ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))?;
+/// Writes head and body, in one write when they are short: a segment and a system call less.
+async fn write(stream: &mut Stream, head: RequestHeader, body: &[u8]) -> Sent {
+    let mut bytes = http_req_header_to_wire(&head).ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))?;
+    drop(head);
     let failed = |error| Error::because(ErrorType::WriteError, "while writing the request", error);
     let rest = if body.len() <= TOGETHER {
         bytes.extend_from_slice(body);
@@ -139,33 +146,32 @@ async fn write(stream: &mut Stream, head: &RequestHeader, body: &[u8]) -> Sent {
     stream.flush().await.map_err(failed)
 }
 
-async fn send_framed(server: &mut HttpSession, head: RequestHeader, body: Bytes) -> Sent {
-    let carries = head.method == Method::POST;
-    server.write_request_header(Box::new(head)).await?;
-    if carries {
-        server.write_request_body(body, true).await?;
-    }
-    server.finish_request_body().await
-}
-
-/// The head of the answer. A client that goes away meanwhile ends the wait: nobody would read what comes.
-async fn answer_head(server: &mut HttpSession, session: &mut ServerSession) -> Result<ResponseHeader, Stop> {
+/// Reads the head of the answer. A client that goes away meanwhile ends the wait: nobody would read what comes.
+async fn answer_begun(server: &mut HttpSession, session: &mut ServerSession) -> Result<(), Stop> {
     for _ in 0..MOST_INFORMATIONAL {
         tokio::select! {
             biased;
-            read = server.read_response_header() => read.map_err(|error| trouble(&error))?,
+            read = server.read_response() => read.map_err(|error| trouble(&error))?,
             () = gone(session) => {
                 server.shutdown().await;
                 return Err(Stop::Gone);
             }
-        }
-        match server.response_header() {
-            Some(head) if head.status.is_informational() && head.status.as_u16() != 101 => {}
-            Some(head) => return Ok(head.clone()),
-            None => break,
+        };
+        let status = answer(server)?.status;
+        if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
         }
     }
-    Err(Denial::new(Reason::UpstreamInvalid).because("the upstream's answer has no head").into())
+    Err(headless().into())
+}
+
+/// The head of an answer that has begun.
+pub(super) fn answer(server: &HttpSession) -> Result<&ResponseHeader, Denial> {
+    server.resp_header().ok_or_else(headless)
+}
+
+fn headless() -> Denial {
+    Denial::new(Reason::UpstreamInvalid).because("the upstream's answer has no head")
 }
 
 /// Resolves when the client has closed its connection or reset its stream.

@@ -1,6 +1,7 @@
 //! A stream that hands on judged HTTP/1 messages only, and that gives up on whoever takes too long.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,6 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use tokio_util::io::poll_read_buf;
 
 use super::answer::answer;
 use super::chunked::{Chunks, Scanned};
@@ -39,12 +39,15 @@ pub struct Guarded {
     inner: Stream,
     settings: Settings,
     observer: Arc<dyn Observer>,
-    /// What was read and not handed on.
+    /// What was read and not handed on. Without memory while nothing is: most connections are silent most of the time.
     held: BytesMut,
     /// How much of it may be handed on.
     judged: usize,
     phase: Phase,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Until when what is awaited must be there.
+    due: Option<Instant>,
+    /// Wakes at `due`; made when there is something to wait for, which is seldom.
+    alarm: Option<Pin<Box<Sleep>>>,
     /// Whether anything was answered since the last head: then a refusal can only close.
     answered: bool,
 }
@@ -76,16 +79,29 @@ impl Guarded {
     /// Guards a new connection, whose first head is due from now on.
     pub fn new(inner: Stream, settings: Settings, observer: Arc<dyn Observer>) -> Self {
         let http2 = matches!(inner.selected_alpn_proto(), Some(ALPN::H2));
-        let deadline = Some(Box::pin(tokio::time::sleep(settings.head)));
         let phase = if http2 { Phase::Preface } else { Phase::Head(0) };
-        Self { inner, settings, observer, held: BytesMut::new(), judged: 0, phase, deadline, answered: false }
+        let due = Some(Instant::now() + settings.head);
+        let held = BytesMut::new();
+        Self { inner, settings, observer, held, judged: 0, phase, due, alarm: None, answered: false }
     }
 
-    fn due(&mut self, wait: Duration) {
-        match &mut self.deadline {
-            Some(sleep) => sleep.as_mut().reset(Instant::now() + wait),
-            None => self.deadline = Some(Box::pin(tokio::time::sleep(wait))),
+    fn within(&mut self, wait: Duration) {
+        self.due = Some(Instant::now() + wait);
+    }
+
+    fn whenever(&mut self) {
+        self.due = None;
+        self.alarm = None;
+    }
+
+    /// Ready once what is due is late.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else { return Poll::Pending };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if alarm.deadline() != due {
+            alarm.as_mut().reset(due);
         }
+        alarm.as_mut().poll(cx)
     }
 
     /// Ends the connection, with an answer when one can still be given.
@@ -99,7 +115,7 @@ impl Guarded {
         self.held.clear();
         self.judged = 0;
         self.phase = Phase::Refused(Refusal { answer, closed: false, dropped: 0 });
-        self.due(LINGER);
+        self.within(LINGER);
     }
 
     /// Judges what is held. `false` when more is needed.
@@ -156,58 +172,62 @@ impl Guarded {
             Framing::Length(length) => {
                 self.phase = Phase::Length(length);
                 let counted = length.min(LONGEST_BODY) / self.settings.slowest.max(1);
-                self.due(self.settings.body + Duration::from_secs(counted));
+                self.within(self.settings.body + Duration::from_secs(counted));
             }
             Framing::Chunked => {
                 self.phase = Phase::Chunked(Chunks::default());
-                self.due(self.settings.body);
+                self.within(self.settings.body);
             }
         }
     }
 
     fn message_ended(&mut self) {
         self.phase = Phase::Head(0);
-        self.deadline = None;
+        self.whenever();
     }
 
     fn through(&mut self) {
         self.phase = Phase::Through;
-        self.deadline = None;
+        self.whenever();
         self.judged = self.held.len();
     }
 
     /// Reads more; ready with `false` at the end of the stream or when the deadline has passed.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        self.held.reserve(PIECE.min(LONGEST_HEAD));
-        match poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
-            Poll::Ready(Ok(_)) => {
-                if matches!(self.phase, Phase::Head(0)) && self.deadline.is_none() {
-                    self.due(self.settings.head);
-                }
-                return Poll::Ready(Ok(true));
+        if let Poll::Ready(read) = self.poll_piece(cx) {
+            let more = read? > 0;
+            if more && matches!(self.phase, Phase::Head(0)) && self.due.is_none() {
+                self.within(self.settings.head);
             }
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => {}
+            return Poll::Ready(Ok(more));
         }
-        if let Some(deadline) = &mut self.deadline {
-            ready!(deadline.as_mut().poll(cx));
-            if self.held.is_empty() && matches!(self.phase, Phase::Head(_) | Phase::Preface) {
-                // Nobody has asked anything: there is nothing to answer.
-                self.observer.refused(None, "a connection without a request", 408);
-                return Poll::Ready(Ok(false));
-            }
-            self.refuse("a message that takes too long", 408);
-            return Poll::Ready(Ok(true));
+        ready!(self.poll_late(cx));
+        if self.held.is_empty() && matches!(self.phase, Phase::Head(_) | Phase::Preface) {
+            // Nobody has asked anything: there is nothing to answer.
+            self.observer.refused(None, "a connection without a request", 408);
+            return Poll::Ready(Ok(false));
         }
-        Poll::Pending
+        self.refuse("a message that takes too long", 408);
+        Poll::Ready(Ok(true))
+    }
+
+    /// Reads a piece by way of the stack, so that only bytes that are there take memory, and says how long it is.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [MaybeUninit::uninit(); PIECE];
+        let mut piece = ReadBuf::uninit(&mut room);
+        let read = Pin::new(&mut self.inner).poll_read(cx, &mut piece);
+        if read.is_pending() && self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        ready!(read)?;
+        self.held.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(piece.filled().len()))
     }
 
     /// Ready when the client closes; what it sends meanwhile is held, within the bound of a head.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.held.len() < LONGEST_HEAD {
-            self.held.reserve(PIECE.min(LONGEST_HEAD));
-            if ready!(poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held))? == 0 {
+            if ready!(self.poll_piece(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -216,11 +236,10 @@ impl Guarded {
 
     /// Writes the answer, closes, and drops what still comes; then the stream is at its end.
     fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Phase::Refused(refusal) = &mut self.phase else { return Poll::Ready(Ok(())) };
-        let over = self.deadline.as_mut().is_none_or(|deadline| deadline.as_mut().poll(cx).is_ready());
-        if over {
+        if self.poll_late(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
+        let Phase::Refused(refusal) = &mut self.phase else { return Poll::Ready(Ok(())) };
         while refusal.answer.has_remaining() {
             match ready!(Pin::new(&mut self.inner).poll_write(cx, &refusal.answer)) {
                 Ok(written) if written > 0 => refusal.answer.advance(written),
@@ -234,15 +253,14 @@ impl Guarded {
                 return Poll::Ready(Ok(()));
             }
         }
+        let mut room = [MaybeUninit::uninit(); PIECE];
         while refusal.dropped < LINGER_BYTES {
-            self.held.clear();
-            self.held.reserve(PIECE);
-            match ready!(poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held)) {
-                Ok(read) if read > 0 => refusal.dropped += read,
+            let mut piece = ReadBuf::uninit(&mut room);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece)) {
+                Ok(()) if !piece.filled().is_empty() => refusal.dropped += piece.filled().len(),
                 _ => break,
             }
         }
-        self.held.clear();
         Poll::Ready(Ok(()))
     }
 }
@@ -384,5 +402,48 @@ impl GetProxyDigest for Guarded {
 impl GetSocketDigest for Guarded {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.inner.get_socket_digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora::protocols::l4::stream::Stream as L4Stream;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Unobserved;
+
+    impl Observer for Unobserved {
+        fn refused(&self, _: Option<std::net::IpAddr>, _: &'static str, _: u16) {}
+    }
+
+    /// Looks for a moment whether the client is still there, as is done while an answer is awaited.
+    async fn looked(guarded: &mut Guarded) {
+        let look = tokio::time::timeout(Duration::from_millis(50), guarded.read(&mut [0; 1])).await;
+        assert!(look.is_err(), "the client is there and silent");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_in_silence_holds_no_buffer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let observer = Arc::new(Unobserved);
+        let mut guarded = Guarded::new(Box::new(L4Stream::from(server)), Settings::default(), observer);
+        looked(&mut guarded).await;
+        assert_eq!(guarded.held.capacity(), 0, "before the first request");
+        let request = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde";
+        client.write_all(request).await.unwrap();
+        let mut read = vec![0; request.len()];
+        guarded.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, request);
+        looked(&mut guarded).await;
+        assert_eq!(guarded.held.capacity(), 0, "while its answer is awaited");
+        client.write_all(b"GET / HT").await.unwrap();
+        looked(&mut guarded).await;
+        assert_eq!(guarded.held, "GET / HT", "what was sent of the next is kept");
     }
 }

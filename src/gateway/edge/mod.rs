@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 
@@ -24,6 +25,9 @@ use addresses::Addresses;
 use guarded::Guarded;
 
 use super::{PATIENCE, SLOWEST};
+
+/// Seconds that an HTTP/1 connection may be silent between two requests.
+const KEPT: u64 = 60;
 
 /// Bounds of the edge.
 #[derive(Debug, Clone, Copy)]
@@ -74,23 +78,66 @@ impl<A> Edge<A> {
 }
 
 #[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> ServerApp for Edge<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Edge<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        // Above the bound a connection is closed at once: waiting would hold what it is made of.
-        let _place = self.connections.try_acquire().ok()?;
-        let digest = stream.get_socket_digest();
-        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
-        // Nor may one address hold more than half of them, so that it cannot shut out all others.
-        let _own = self.addresses.enter(peer, self.settings.connections / 2)?;
-        let guarded = Guarded::new(stream, self.settings, Arc::clone(&self.observer));
-        // A guarded stream is never given back for another round: it ends with its connection.
-        self.app.process_new(Box::new(guarded), shutdown).await;
+        // The task that has accepted the connection has room for a handshake, and keeps it for as long as it lives: the
+        // connection gets a small task of its own, and never comes back for another round.
+        tokio::spawn(Arc::clone(self).serve(stream, shutdown.clone()));
         None
     }
 
     async fn cleanup(&self) {
-        self.app.cleanup().await;
+        self.app.http_cleanup().await;
     }
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
+    async fn serve(self: Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
+        // Above the bound a connection is closed at once: waiting would hold what it is made of.
+        let Ok(_place) = self.connections.try_acquire() else { return };
+        let peer = peer(&stream);
+        // Nor may one address hold more than half of them, so that it cannot shut out all others.
+        let Some(_own) = self.addresses.enter(peer, self.settings.connections / 2) else { return };
+        let maybe_http2 = self.maybe_http2(&stream);
+        let guarded: Stream = Box::new(Guarded::new(stream, self.settings, Arc::clone(&self.observer)));
+        if maybe_http2 {
+            self.app.process_new(guarded, &shutdown).await;
+            return;
+        }
+        let keeps = !*shutdown.borrow();
+        let mut next = self.app.process_new_http(self.first(guarded, keeps), &shutdown).await;
+        while let Some((stream, settings)) = next.map(ReusedHttpStream::consume) {
+            next = self.app.process_new_http(following(stream, settings), &shutdown).await;
+        }
+    }
+
+    /// Whether the connection has agreed on HTTP/2, or may begin with it.
+    fn maybe_http2(&self, stream: &Stream) -> bool {
+        let cleartext = stream.get_ssl_digest().is_none();
+        let offered = self.app.server_options().is_some_and(|options| options.h2c);
+        matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) || (cleartext && offered)
+    }
+
+    /// The first request of an HTTP/1 connection.
+    fn first(&self, stream: Stream, keeps: bool) -> ServerSession {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(keeps.then_some(KEPT));
+        session.set_keepalive_reuses_remaining(self.app.server_options().and_then(|all| all.keepalive_request_limit));
+        session
+    }
+}
+
+/// The next request of an HTTP/1 connection.
+fn following(stream: Stream, settings: Option<HttpPersistentSettings>) -> ServerSession {
+    let mut session = ServerSession::new_http1(stream);
+    if let Some(settings) = settings {
+        settings.apply_to_session(&mut session);
+    }
+    session
+}
+
+fn peer(stream: &Stream) -> Option<IpAddr> {
+    stream.get_socket_digest()?.peer_addr()?.as_inet().map(|peer| peer.ip())
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession;
 use pingora::server::ShutdownWatch;
 
 use super::super::Gateway;
 use super::super::exchange::{Exchange, Outcome};
-use super::super::forward::{Stop, gone, trouble};
+use super::super::forward::{Stop, answer, gone, trouble};
 use super::super::watch::Watch;
 use super::client_head;
 use super::decode::{Coding, Decoder};
@@ -34,15 +33,14 @@ pub async fn events(
     gateway: &Gateway,
     session: &mut ServerSession,
     server: &mut HttpSession,
-    answer: &ResponseHeader,
     coding: Coding,
     exchange: &mut Exchange,
     closing: &mut ShutdownWatch,
 ) -> Result<(), Stop> {
     if exchange.plan.waits {
-        server.set_read_timeout(None);
+        server.read_timeout = None;
     }
-    let head = client_head(gateway, session, answer, exchange, None)?;
+    let head = client_head(gateway, session, answer(server)?, exchange, None)?;
     if session.req_header().version == http::Version::HTTP_10 {
         session.set_keepalive(None);
     }
@@ -97,7 +95,7 @@ async fn pumped(
             () = watch.due() => Step::Look,
             _ = closing.changed() => Step::Close,
             () = gone(session) => Step::Gone,
-            piece = server.read_response_body() => Step::Piece(piece),
+            piece = server.read_body_bytes() => Step::Piece(piece),
             // The head must not wait for the first event.
             () = std::future::ready(()), if !opened => Step::Open,
         };

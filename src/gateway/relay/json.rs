@@ -1,14 +1,13 @@
 //! A JSON answer: read whole, judged, and then written at once.
 
 use bytes::{Bytes, BytesMut};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession;
 
 use super::super::Gateway;
 use super::super::budget::{Budget, Held};
 use super::super::exchange::Exchange;
-use super::super::forward::{Stop, gone, trouble};
+use super::super::forward::{Stop, answer, gone, trouble};
 use super::decode::{Coding, Decoder};
 use super::judge::Judge;
 use super::{client_head, write_whole};
@@ -27,7 +26,6 @@ pub async fn json(
     gateway: &Gateway,
     session: &mut ServerSession,
     server: &mut HttpSession,
-    answer: &ResponseHeader,
     coding: Coding,
     exchange: &mut Exchange,
 ) -> Result<(), Stop> {
@@ -37,7 +35,7 @@ pub async fn json(
     let mut judge = Judge::new(gateway, exchange).ok_or_else(|| Denial::new(Reason::Internal))?;
     let edited = judge.whole(&body).map_err(Denial::new)?;
     let body = edited.map_or(body, Bytes::from);
-    let head = client_head(gateway, session, answer, exchange, Some(body.len()))?;
+    let head = client_head(gateway, session, answer(server)?, exchange, Some(body.len()))?;
     write_whole(session, head, body, exchange).await
 }
 
@@ -55,7 +53,7 @@ async fn collected(
     loop {
         let piece = tokio::select! {
             biased;
-            piece = server.read_response_body() => piece.map_err(|error| trouble(&error))?,
+            piece = server.read_body_bytes() => piece.map_err(|error| trouble(&error))?,
             () = gone(session) => {
                 server.shutdown().await;
                 return Err(Stop::Gone);
