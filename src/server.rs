@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
-use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::connectors::TransportConnector;
 use pingora::listeners::ListenerConfig;
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::http::v2::server::H2Options;
@@ -39,8 +39,6 @@ const HEADER_LIST: u32 = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// Requests of one HTTP/1 connection.
 const KEEPALIVE_REQUESTS: u32 = 100_000;
-/// Connections to upstreams that are kept for the next request.
-const KEPT_CONNECTIONS: usize = 1024;
 /// From SIGTERM until open requests are cut.
 const GRACE: u64 = 10;
 
@@ -92,12 +90,11 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
     let gateway = Gateway::new(Arc::clone(&current), sink.clone(), clock)
         .map_err(|denial| StartError::System(denial.public.into_owned()))?;
     let mut server = Server::new_with_opt_and_conf(None, configuration());
-    let conf = Arc::clone(&server.configuration);
     server.bootstrap();
     let mut certificates = Vec::new();
     for listener in &installation.listeners {
         drop(TcpListener::bind(listener.address).map_err(|error| StartError::Listen(listener.address, error))?);
-        server.add_service(service(listener, &gateway, &conf, &current, &mut certificates)?);
+        server.add_service(service(listener, &gateway, &current, &mut certificates)?);
     }
     let (wake, woken) = std::sync::mpsc::channel();
     listen_to_hangups(background, wake.clone());
@@ -116,7 +113,6 @@ fn configuration() -> ServerConf {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(GRACE),
-        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         ..ServerConf::default()
     }
 }
@@ -126,7 +122,6 @@ type Guarded = Edge<App>;
 fn service(
     listener: &Listener,
     gateway: &Gateway,
-    conf: &ServerConf,
     current: &Arc<ArcSwap<Snapshot>>,
     certificates: &mut Vec<Arc<Certificate>>,
 ) -> Result<Service<Guarded>, StartError> {
@@ -136,7 +131,7 @@ fn service(
     options.h2_idle_timeout = Some(IDLE);
     let mut h2 = H2Options::new();
     h2.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST);
-    let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
+    let connector = TransportConnector::new(None);
     let app = App::new(gateway.clone(), connector, options, h2);
     let edge = Edge::new(app, Settings::default(), Arc::new(EdgeLog::new(Arc::clone(current))));
     let mut service = Service::new("gateway".to_owned(), edge);

@@ -14,7 +14,7 @@ use super::forward::Stop;
 use super::{Gateway, admit::Admitted, audit, reply};
 use crate::engine::decision::Denial;
 
-/// The gateway on one listener, with the connections to upstreams that it keeps.
+/// The gateway on one listener, and what makes connections to upstreams.
 pub struct App {
     gateway: Gateway,
     connector: TransportConnector,

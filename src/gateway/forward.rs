@@ -10,19 +10,16 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::{HttpSession, http_req_header_to_wire};
 use pingora::server::ShutdownWatch;
-use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorSource, ErrorType};
 use tokio::io::AsyncWriteExt as _;
 
+use super::Gateway;
 use super::exchange::Exchange;
 use super::relay::{self, Form};
-use super::{Gateway, upstream};
+use super::upstream::{self, Place};
 use crate::engine::decision::{Denial, Permit, Reason};
 use crate::engine::service::Upstream;
 
-/// Below the keep-alive of common servers (Node and uvicorn close after 5 s): a POST on a connection that the upstream
-/// has just closed cannot be sent again.
-const POOLED: Duration = Duration::from_secs(4);
 /// For a request to be taken by the upstream.
 const WRITING: Duration = Duration::from_secs(30);
 /// Bytes of a body that are copied behind the head.
@@ -54,8 +51,8 @@ impl From<Denial> for Stop {
 /// A request that an upstream has answered, as far as the head of the answer.
 struct Answered {
     server: HttpSession,
-    /// What the pool knows the connection by.
-    key: u64,
+    /// Where the connection goes to.
+    place: Place,
     /// Whether all of the request was sent.
     whole: bool,
 }
@@ -71,7 +68,7 @@ impl Gateway {
         closing: &mut ShutdownWatch,
     ) -> Result<(), Stop> {
         // Nothing that only the way there needs is kept while an answer comes back, which may take hours.
-        let Answered { mut server, key, whole } = asked(permit, connector, session, exchange).await?;
+        let Answered { mut server, place, whole } = asked(permit, connector, session, exchange).await?;
         match relay::judge(answer(&server)?, exchange)? {
             Form::Empty => {
                 let head = relay::client_head(self, session, answer(&server)?, exchange, Some(0))?;
@@ -84,7 +81,7 @@ impl Gateway {
         if whole && server.is_body_done() {
             server.respect_keepalive();
             if let Some(stream) = server.reuse().await {
-                connector.release_stream(stream, key, Some(POOLED));
+                place.keep(stream);
             }
         }
         Ok(())
@@ -100,30 +97,30 @@ async fn asked(
 ) -> Result<Answered, Stop> {
     let upstream = &exchange.pipeline()?.upstream;
     let head = upstream::head(session.req_header(), upstream, exchange)?;
-    let (mut stream, key) = connect(connector, upstream).await?;
+    let (mut stream, place) = connect(connector, upstream).await?;
     let sent = tokio::time::timeout(WRITING, write(&mut stream, head, &exchange.body)).await;
     let sent = sent.unwrap_or_else(|_| Err(Error::new(ErrorType::WriteTimedout)));
     let mut server = HttpSession::new(stream);
     server.read_timeout = Some(upstream::silence(upstream, exchange));
     // An upstream may answer before it has read everything: its answer tells more than the failed write.
     match (answer_begun(&mut server, session).await, sent) {
-        (Ok(()), sent) => Ok(Answered { server, key, whole: sent.is_ok() }),
+        (Ok(()), sent) => Ok(Answered { server, place, whole: sent.is_ok() }),
         (Err(Stop::Refused(_)), Err(error)) => Err(trouble(&error).into()),
         (Err(stop), _) => Err(stop),
     }
 }
 
-/// Connects to the next address, and to others when it does not answer.
-async fn connect(connector: &TransportConnector, upstream: &Upstream) -> Result<(Stream, u64), Denial> {
+/// A connection to the next address, and to others when it does not answer.
+async fn connect(connector: &TransportConnector, upstream: &Upstream) -> Result<(Stream, Place), Denial> {
     let mut failed = Denial::new(Reason::UpstreamUnreachable).because("no address known for the upstream's name");
-    for peer in upstream::peers(upstream)?.take(MOST_ADDRESSES) {
-        let stream = match connector.reused_stream(&peer).await {
-            Some(stream) => Ok(stream),
-            // Room for a handshake is taken when there is one.
-            None => Box::pin(connector.new_stream(&peer)).await,
-        };
-        match stream {
-            Ok(stream) => return Ok((stream, peer.reuse_hash())),
+    for place in upstream::places(upstream)?.take(MOST_ADDRESSES) {
+        if let Some(stream) = place.kept() {
+            return Ok((stream, place));
+        }
+        let peer = place.peer(upstream);
+        // Room for a handshake is taken when there is one.
+        match Box::pin(async move { connector.new_stream(&peer).await }).await {
+            Ok(stream) => return Ok((stream, place)),
             Err(error) => failed = trouble(&error),
         }
     }

@@ -14,6 +14,7 @@ mod forward;
 pub mod front;
 mod local;
 mod parameters;
+mod pool;
 mod relay;
 mod reply;
 mod upstream;

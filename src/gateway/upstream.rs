@@ -8,11 +8,13 @@ use std::time::Duration;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509};
 
 use super::exchange::{Exchange, Target};
+use super::pool::Pool;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::service::{Transport, Upstream};
 use crate::mcp::era::Era;
@@ -37,60 +39,74 @@ const SESSION_ID: &str = "mcp-session-id";
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Bytes of an event id that a client may resume from.
 const LONGEST_EVENT_ID: usize = 1024;
+/// Below the keep-alive of common servers (Node and uvicorn close after 5 s): a POST on a connection that the upstream
+/// has just closed cannot be sent again.
+const KEPT: Duration = Duration::from_secs(4);
 
-/// What a connection to an upstream needs, prepared once per service.
+/// What connections to an upstream need, prepared once per service.
 struct Prepared {
     next: AtomicUsize,
+    pool: Arc<Pool>,
     ca: Option<Arc<CaType>>,
     identity: Option<Arc<CertKey>>,
-    /// Tells connections apart that were verified differently: a pool knows address and name only.
-    group: u64,
 }
 
-/// The peers of an upstream, beginning with the one whose turn it is. No name is resolved here.
-pub fn peers(upstream: &Upstream) -> Result<impl Iterator<Item = HttpPeer> + Send, Denial> {
+/// An address at which an upstream may be reached.
+pub struct Place {
+    address: SocketAddr,
+    prepared: Arc<Prepared>,
+}
+
+impl Place {
+    /// A connection that waits for its next request.
+    pub fn kept(&self) -> Option<Stream> {
+        self.prepared.pool.take(&self.address)
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn keep(&self, stream: Stream) {
+        self.prepared.pool.keep(self.address, stream);
+    }
+
+    /// What a new connection is made from.
+    pub fn peer(&self, upstream: &Upstream) -> HttpPeer {
+        let mut peer = match &upstream.transport {
+            Transport::Plain => HttpPeer::new(self.address, false, String::new()),
+            Transport::Tls { server_name, .. } => HttpPeer::new(self.address, true, server_name.clone()),
+        };
+        let options = &mut peer.options;
+        options.connection_timeout = Some(upstream.timeouts.connect);
+        options.total_connection_timeout = Some(upstream.timeouts.connect);
+        options.ca.clone_from(&self.prepared.ca);
+        peer.client_cert_key.clone_from(&self.prepared.identity);
+        peer
+    }
+}
+
+/// The addresses of an upstream, beginning with the one whose turn it is. No name is resolved here.
+pub fn places(upstream: &Upstream) -> Result<impl Iterator<Item = Place> + Send, Denial> {
     let prepared = upstream.prepared.or_make(|| prepare(&upstream.transport));
     let prepared = prepared.ok_or_else(|| Denial::new(Reason::Internal))?;
     let addresses = upstream.addresses.load_full();
     let turn = prepared.next.fetch_add(1, Ordering::Relaxed);
     Ok((0..addresses.len()).filter_map(move |offset| {
         let place = turn.wrapping_add(offset).checked_rem(addresses.len())?;
-        Some(peer(upstream, &prepared, addresses.get(place)?))
+        Some(Place { address: *addresses.get(place)?, prepared: Arc::clone(&prepared) })
     }))
 }
 
-fn peer(upstream: &Upstream, prepared: &Prepared, address: &SocketAddr) -> HttpPeer {
-    let mut peer = match &upstream.transport {
-        Transport::Plain => HttpPeer::new(address, false, String::new()),
-        Transport::Tls { server_name, .. } => HttpPeer::new(address, true, server_name.clone()),
-    };
-    let options = &mut peer.options;
-    options.connection_timeout = Some(upstream.timeouts.connect);
-    options.total_connection_timeout = Some(upstream.timeouts.connect);
-    options.ca.clone_from(&prepared.ca);
-    peer.group_key = prepared.group;
-    peer.client_cert_key.clone_from(&prepared.identity);
-    peer
-}
-
 fn prepare(transport: &Transport) -> Prepared {
-    let Transport::Tls { ca, identity, .. } = transport else {
-        return Prepared { next: AtomicUsize::new(0), ca: None, identity: None, group: 0 };
+    let (ca, identity) = match transport {
+        Transport::Plain => (&None, &None),
+        Transport::Tls { ca, identity, .. } => (ca, identity),
     };
     let wrap = |certificate: &Vec<u8>| WrappedX509::new(certificate.clone(), pingora::utils::tls::parse_x509);
     Prepared {
         next: AtomicUsize::new(0),
-        group: group(ca.as_deref().unwrap_or_default()),
+        pool: Pool::new(KEPT),
         ca: ca.as_ref().map(|certificates| certificates.iter().map(wrap).collect()),
         identity: identity.as_ref().map(|(chain, key)| Arc::new(CertKey::new(chain.clone(), key.clone()))),
     }
-}
-
-fn group(ca: &[Vec<u8>]) -> u64 {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    ca.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// How long the upstream may be silent before the head of its answer and between two reads of it.
