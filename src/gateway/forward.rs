@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use pingora::connectors::TransportConnector;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v1::client::{HttpSession, http_req_header_to_wire};
+use pingora::protocols::http::v1::client::HttpSession;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorSource, ErrorType};
 use tokio::io::AsyncWriteExt as _;
@@ -128,17 +128,15 @@ async fn connect(connector: &TransportConnector, upstream: &Upstream) -> Result<
 }
 
 /// Writes head and body, in one write when they are short: a segment and a system call less.
-async fn write(stream: &mut Stream, head: RequestHeader, body: &[u8]) -> Sent {
-    let mut bytes = http_req_header_to_wire(&head).ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))?;
-    drop(head);
+async fn write(stream: &mut Stream, mut head: Vec<u8>, body: &[u8]) -> Sent {
     let failed = |error| Error::because(ErrorType::WriteError, "while writing the request", error);
     let rest = if body.len() <= TOGETHER {
-        bytes.extend_from_slice(body);
+        head.extend_from_slice(body);
         &[]
     } else {
         body
     };
-    stream.write_all(&bytes).await.map_err(failed)?;
+    stream.write_all(&head).await.map_err(failed)?;
     stream.write_all(rest).await.map_err(failed)?;
     stream.flush().await.map_err(failed)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::tls::CaType;
@@ -37,6 +37,9 @@ const FORWARDED: [HeaderName; 10] = [
 ];
 const SESSION_ID: &str = "mcp-session-id";
 const LAST_EVENT_ID: &str = "last-event-id";
+/// Headers of a usual request, and bytes of one with a short body.
+const USUAL_HEADERS: usize = 12;
+const USUAL_HEAD: usize = 2048;
 /// Bytes of an event id that a client may resume from.
 const LONGEST_EVENT_ID: usize = 1024;
 /// Below the keep-alive of common servers (Node and uvicorn close after 5 s): a POST on a connection that the upstream
@@ -114,22 +117,20 @@ pub fn silence(upstream: &Upstream, exchange: &Exchange) -> Duration {
     upstream.timeouts.read_of(exchange.asked.target.as_deref().filter(|_| exchange.asked.kind == Target::Tool))
 }
 
-/// The head of the upstream request. It is written anew, so that nothing a client says about its connection can take
+/// The head of the upstream request, as it is sent. It is written anew, so that nothing a client says about its connection can take
 /// away what the gateway adds (RFC 9110 section 7.6.1).
-pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) -> Result<RequestHeader, Denial> {
-    let internal = |error: Box<pingora::Error>| Denial::new(Reason::Internal).because(error.to_string());
-    let size = Some(client.headers.len() + 8);
-    let mut head =
-        RequestHeader::build_no_case(client.method.clone(), upstream.target.as_bytes(), size).map_err(internal)?;
+pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) -> Result<Vec<u8>, Denial> {
+    let full = |_| Denial::new(Reason::Internal).because("more headers than a head takes");
+    let mut head = HeaderMap::with_capacity(USUAL_HEADERS);
     for (name, value) in &client.headers {
         let listed = FORWARDED.contains(name) || upstream.forward_headers.contains(name);
         let mirror = is_mirror(name);
         if (listed || mirror) && !(mirror && exchange.era == Era::Legacy) {
-            head.append_header(name, value).map_err(internal)?;
+            head.try_append(name, value.clone()).map_err(full)?;
         }
     }
-    let mut insert = |name: HeaderName, value: HeaderValue| head.insert_header(name, value).map_err(internal);
-    insert(HOST, written(&upstream.authority)?)?;
+    let mut insert = |name: HeaderName, value: HeaderValue| head.try_insert(name, value).map(drop).map_err(full);
+    insert(HOST, value_of(&upstream.authority)?)?;
     // Answers are judged as they are, so they need not be coded.
     insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
     match client.method {
@@ -156,6 +157,24 @@ pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) ->
     if let Some(credential) = &upstream.credential {
         insert(credential.header.clone(), credential.value.clone())?;
     }
+    wire(&client.method, &upstream.target, &head)
+}
+
+/// A head of HTTP/1.1 (RFC 9112 section 2.1).
+fn wire(method: &Method, target: &str, headers: &HeaderMap) -> Result<Vec<u8>, Denial> {
+    if target.is_empty() || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Denial::new(Reason::Internal).because("the upstream's path is no request target"));
+    }
+    let mut head = Vec::with_capacity(USUAL_HEAD);
+    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
     Ok(head)
 }
 
@@ -164,7 +183,7 @@ fn is_mirror(name: &HeaderName) -> bool {
     matches!(name.as_str(), "mcp-method" | "mcp-name") || name.as_str().starts_with("mcp-param-")
 }
 
-fn written(text: &str) -> Result<HeaderValue, Denial> {
+fn value_of(text: &str) -> Result<HeaderValue, Denial> {
     HeaderValue::from_str(text).map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))
 }
 
