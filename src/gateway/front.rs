@@ -74,7 +74,8 @@ fn check_headers(headers: &HeaderMap, version: Version) -> Result<(), Denial> {
     if headers.len() > MOST_HEADERS {
         return Err(malformed("too many headers"));
     }
-    for name in headers.keys() {
+    let repeated = headers.keys_len() < headers.len();
+    for name in headers.keys().filter(|_| repeated) {
         let single = SINGLETONS.contains(&name.as_str()) || name.as_str().starts_with("mcp-");
         if single && headers.get_all(name).iter().nth(1).is_some() {
             return Err(malformed("a header that must be single occurs twice"));
