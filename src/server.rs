@@ -39,6 +39,8 @@ const HEADER_LIST: u32 = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// Requests of one HTTP/1 connection.
 const KEEPALIVE_REQUESTS: u32 = 100_000;
+/// Bytes of a record of TLS (RFC 8446 section 5.1): so much is read at once, and kept for every connection.
+const RECORD: usize = 16 * 1024;
 /// From SIGTERM until open requests are cut.
 const GRACE: u64 = 10;
 
@@ -147,7 +149,8 @@ fn service(
                 TlsSettings::intermediate(&certificate.to_string_lossy(), &key.to_string_lossy()).map_err(unusable)?;
             settings.set_cert_resolver(resolver);
             settings.enable_h2();
-            service.add_tls_with_settings(&address, None, settings);
+            let buffer = L4BufferSettings::default().read(RECORD);
+            service.add_listener(ListenerConfig::tcp(address).tls(settings).l4_buffer(buffer));
         }
     }
     Ok(service)

@@ -16,10 +16,10 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
 use super::answer::answer;
 use super::chunked::{Chunks, Scanned};
+use super::due::Due;
 use super::head::{self, Framing, LONGEST_HEAD};
 use super::{Observer, Settings};
 
@@ -45,9 +45,7 @@ pub struct Guarded {
     judged: usize,
     phase: Phase,
     /// Until when what is awaited must be there.
-    due: Option<Instant>,
-    /// Wakes at `due`; made when there is something to wait for, which is seldom.
-    alarm: Option<Pin<Box<Sleep>>>,
+    due: Due,
     /// Whether anything was answered since the last head: then a refusal can only close.
     answered: bool,
 }
@@ -80,28 +78,9 @@ impl Guarded {
     pub fn new(inner: Stream, settings: Settings, observer: Arc<dyn Observer>) -> Self {
         let http2 = matches!(inner.selected_alpn_proto(), Some(ALPN::H2));
         let phase = if http2 { Phase::Preface } else { Phase::Head(0) };
-        let due = Some(Instant::now() + settings.head);
-        let held = BytesMut::new();
-        Self { inner, settings, observer, held, judged: 0, phase, due, alarm: None, answered: false }
-    }
-
-    fn within(&mut self, wait: Duration) {
-        self.due = Some(Instant::now() + wait);
-    }
-
-    fn whenever(&mut self) {
-        self.due = None;
-        self.alarm = None;
-    }
-
-    /// Ready once what is due is late.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.due else { return Poll::Pending };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if alarm.deadline() != due {
-            alarm.as_mut().reset(due);
-        }
-        alarm.as_mut().poll(cx)
+        let mut due = Due::default();
+        due.within(settings.head);
+        Self { inner, settings, observer, held: BytesMut::new(), judged: 0, phase, due, answered: false }
     }
 
     /// Ends the connection, with an answer when one can still be given.
@@ -115,7 +94,7 @@ impl Guarded {
         self.held.clear();
         self.judged = 0;
         self.phase = Phase::Refused(Refusal { answer, closed: false, dropped: 0 });
-        self.within(LINGER);
+        self.due.within(LINGER);
     }
 
     /// Judges what is held. `false` when more is needed.
@@ -172,23 +151,23 @@ impl Guarded {
             Framing::Length(length) => {
                 self.phase = Phase::Length(length);
                 let counted = length.min(LONGEST_BODY) / self.settings.slowest.max(1);
-                self.within(self.settings.body + Duration::from_secs(counted));
+                self.due.within(self.settings.body + Duration::from_secs(counted));
             }
             Framing::Chunked => {
                 self.phase = Phase::Chunked(Chunks::default());
-                self.within(self.settings.body);
+                self.due.within(self.settings.body);
             }
         }
     }
 
     fn message_ended(&mut self) {
         self.phase = Phase::Head(0);
-        self.whenever();
+        self.due.whenever();
     }
 
     fn through(&mut self) {
         self.phase = Phase::Through;
-        self.whenever();
+        self.due.whenever();
         self.judged = self.held.len();
     }
 
@@ -196,12 +175,12 @@ impl Guarded {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if let Poll::Ready(read) = self.poll_piece(cx) {
             let more = read? > 0;
-            if more && matches!(self.phase, Phase::Head(0)) && self.due.is_none() {
-                self.within(self.settings.head);
+            if more && matches!(self.phase, Phase::Head(0)) && !self.due.is_limited() {
+                self.due.within(self.settings.head);
             }
             return Poll::Ready(Ok(more));
         }
-        ready!(self.poll_late(cx));
+        ready!(self.due.poll_late(cx));
         if self.held.is_empty() && matches!(self.phase, Phase::Head(_) | Phase::Preface) {
             // Nobody has asked anything: there is nothing to answer.
             self.observer.refused(None, "a connection without a request", 408);
@@ -236,7 +215,7 @@ impl Guarded {
 
     /// Writes the answer, closes, and drops what still comes; then the stream is at its end.
     fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.poll_late(cx).is_ready() {
+        if self.due.poll_late(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
         let Phase::Refused(refusal) = &mut self.phase else { return Poll::Ready(Ok(())) };

@@ -7,6 +7,7 @@
 mod addresses;
 mod answer;
 mod chunked;
+mod due;
 mod guarded;
 mod head;
 
