@@ -22,6 +22,7 @@
 //!    oauth        tokens, keys, claims, challenges, metadata, and the rules of URLs
 //! 0  diagnostics  problems of files, with place and help
 //!    secret       secrets by reference, which nothing prints
+//!    shared       equal values, held once
 //!    telemetry    the audit record and the event log
 //! ```
 //!
@@ -84,5 +85,6 @@ pub mod providers;
 pub mod reload;
 pub mod secret;
 pub mod server;
+pub mod shared;
 pub mod stages;
 pub mod telemetry;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. A module uses lower floors only.
 const FLOORS: [&[&str]; 7] = [
-    &["diagnostics", "secret", "telemetry"],
+    &["diagnostics", "secret", "shared", "telemetry"],
     &["mcp", "oauth"],
     &["engine"],
     &["stages", "providers", "egress"],

@@ -1,7 +1,10 @@
 //! Host and path to service: two hash look-ups, whatever the number of services.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::service::Service;
 
@@ -21,7 +24,7 @@ pub enum Route<'a> {
     UnknownHost,
 }
 
-/// The routes of one snapshot.
+/// The routes of one snapshot. Requests only look them up: nobody but the operator chooses what stands in them.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     hosts: HashMap<Box<str>, Host>,
@@ -29,22 +32,48 @@ pub struct RouteTable {
 
 #[derive(Debug, Default)]
 struct Host {
-    paths: HashMap<Box<str>, Arc<Service>>,
+    services: HashSet<AtPath>,
     default: Option<Arc<Service>>,
 }
 
+/// A service, found by its path.
+#[derive(Debug)]
+struct AtPath(Arc<Service>);
+
+impl Borrow<str> for AtPath {
+    fn borrow(&self) -> &str {
+        &self.0.path
+    }
+}
+
+impl PartialEq for AtPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.path == other.0.path
+    }
+}
+
+impl Eq for AtPath {}
+
+impl Hash for AtPath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.path.hash(state);
+    }
+}
+
 impl RouteTable {
-    /// Adds a service under `host` (lower case, with a port unless it is the scheme's default) and `path` (no trailing
-    /// slash). Returns the service that holds the route already, if one does.
-    pub fn insert(&mut self, host: &str, path: &str, service: Arc<Service>) -> Option<Arc<Service>> {
-        self.hosts.entry(host.into()).or_default().paths.insert(path.into(), service)
+    /// Adds services, each at its path, under one more spelling of their host (lower case).
+    pub fn insert(&mut self, host: &str, services: &[&Arc<Service>]) {
+        let known = &mut self.hosts.entry(host.into()).or_default().services;
+        known.reserve(services.len());
+        known.extend(services.iter().map(|service| AtPath(Arc::clone(service))));
     }
 
     /// Serves the root documents of every host from its default service: the one called `named`, or the only one.
     pub fn elect_defaults(&mut self, named: Option<&str>) {
         for host in self.hosts.values_mut() {
-            let by_name = host.paths.values().find(|service| named.is_some_and(|name| *service.name == *name));
-            let only = if host.paths.len() == 1 { host.paths.values().next() } else { None };
+            let mut services = host.services.iter().map(|at| &at.0);
+            let only = if host.services.len() == 1 { services.clone().next() } else { None };
+            let by_name = named.and_then(|name| services.find(|service| *service.name == *name));
             host.default = by_name.or(only).cloned();
         }
     }
@@ -54,11 +83,11 @@ impl RouteTable {
     pub fn find(&self, host: &str, path: &str) -> Route<'_> {
         let Some(host) = self.hosts.get(host) else { return Route::UnknownHost };
         let path = trimmed(path);
-        if let Some(service) = host.paths.get(path) {
+        if let Some(AtPath(service)) = host.services.get(path) {
             return Route::Service(service);
         }
         let Some(of) = path.strip_prefix(METADATA) else { return Route::Unknown };
-        let service = if of.is_empty() { host.default.as_ref() } else { host.paths.get(of) };
+        let service = if of.is_empty() { host.default.as_ref() } else { host.services.get(of).map(|at| &at.0) };
         service.map_or(Route::Unknown, Route::Metadata)
     }
 }

@@ -81,8 +81,26 @@ pub struct Pipeline {
     pub metadata: Bytes,
     /// Scopes that a 401 names: those marked default.
     pub default_scopes: Vec<String>,
-    /// `file:line` of each rule, for the audit record.
-    pub rule_places: Vec<String>,
+    /// Where each rule is written, for the audit record.
+    pub rule_places: RulePlaces,
+}
+
+/// Where the rules of a policy are written.
+#[derive(Debug, Clone)]
+pub struct RulePlaces {
+    /// The policy's file.
+    pub file: Arc<str>,
+    /// The line of each rule, from 1.
+    pub lines: Arc<[u32]>,
+}
+
+impl RulePlaces {
+    /// `file:line` of a rule, counted from 0.
+    #[must_use]
+    pub fn get(&self, rule: u32) -> Option<String> {
+        let line = self.lines.get(usize::try_from(rule).ok()?)?;
+        Some(format!("{}:{line}", self.file))
+    }
 }
 
 /// How a final denial looks to the client.

@@ -19,7 +19,7 @@ pub fn line(exchange: &Exchange) -> Vec<u8> {
     };
     let address = exchange.address.map(|address| address.to_string());
     let pipeline = exchange.service.as_ref().and_then(|service| service.pipeline().ok());
-    let place = exchange.rule.and_then(|rule| pipeline?.rule_places.get(usize::try_from(rule).ok()?));
+    let place = exchange.rule.and_then(|rule| pipeline?.rule_places.get(rule));
     Record {
         schema: SCHEMA,
         time: exchange.time,
@@ -39,7 +39,7 @@ pub fn line(exchange: &Exchange) -> Vec<u8> {
         decision,
         reason,
         detail: detail.map(Cow::Borrowed),
-        rule: place.map(String::as_str),
+        rule: place.as_deref(),
         undecided: &exchange.undecided,
         status: exchange.status,
         duration: u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -42,7 +42,7 @@ impl<'a> ResourceMetadata<'a> {
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         // Strings and lists of strings always serialise; an empty body would be seen at once by every client.
-        Bytes::from(serde_json::to_vec(self).unwrap_or_default())
+        Bytes::from(serde_json::to_vec(self).unwrap_or_default().into_boxed_slice())
     }
 }
 

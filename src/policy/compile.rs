@@ -1,9 +1,10 @@
 //! From what policies mean to what runs. What did not change is shared with the snapshot before, not made again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
@@ -114,13 +115,7 @@ impl Compiler {
         self.services = kept;
         self.forget(entries);
         services.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut routes = RouteTable::default();
-        for service in &services {
-            for host in spellings(&service.host, model) {
-                routes.insert(&host, &service.path, Arc::clone(service));
-            }
-        }
-        routes.elect_defaults(model.default_service.as_deref());
+        let routes = routes(&services, model);
         self.generation += 1;
         Ok(Snapshot {
             generation: self.generation,
@@ -184,7 +179,7 @@ impl Compiler {
     }
 
     fn pipeline(&mut self, model: &Model) -> Result<Pipeline, Denial> {
-        let mut accepted = Vec::new();
+        let mut accepted = Vec::with_capacity(model.providers.len());
         for definition in &model.providers {
             accepted.push(Accepted {
                 provider: self.provider(definition)?,
@@ -314,13 +309,13 @@ impl Compiler {
     /// Drops what no service uses any more; background work ends with it.
     fn forget(&mut self, entries: &[Entry]) {
         let models = || entries.iter().map(|entry| &entry.good.model);
-        let providers: std::collections::HashSet<&str> =
+        let providers: HashSet<&str> =
             models().flat_map(|model| &model.providers).map(|provider| provider.name.as_str()).collect();
         self.providers.retain(|name, _| providers.contains(name.as_str()));
-        let hosts: std::collections::HashSet<(&str, u16)> =
+        let hosts: HashSet<(&str, u16)> =
             models().map(|model| (model.upstream.url.host(), model.upstream.url.port())).collect();
         self.names.retain(|(host, port), _| hosts.contains(&(host.as_str(), *port)));
-        let services: std::collections::HashSet<&str> = models().map(|model| model.name.as_str()).collect();
+        let services: HashSet<&str> = models().map(|model| model.name.as_str()).collect();
         self.limits.retain(|name, _| services.contains(name.as_str()));
     }
 }
@@ -331,6 +326,19 @@ fn client(egress: &EgressModel) -> Result<Egress, EgressError> {
         proxy: egress.proxy.clone(),
         allowed_hosts: egress.allowed_hosts.clone(),
     })
+}
+
+fn routes(services: &[Arc<Service>], model: &Installation) -> RouteTable {
+    let mut hosts: BTreeMap<&str, Vec<&Arc<Service>>> = BTreeMap::new();
+    for service in services {
+        hosts.entry(&service.host).or_default().push(service);
+    }
+    let mut routes = RouteTable::default();
+    for (host, services) in hosts {
+        spellings(host, model).iter().for_each(|host| routes.insert(host, &services));
+    }
+    routes.elect_defaults(model.default_service.as_deref());
+    routes
 }
 
 /// A client may write the scheme's default port into `Host`.

@@ -3,23 +3,24 @@
 //! What did not change is not read into again: a policy whose text, installation and dependencies are the same keeps the
 //! very value that it had, so that a reload of one among ten thousand costs one.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use super::by_path::{ByPath, FilePath};
+use super::compare::{check_default_service, compare};
 use super::document::policy::RouteDocument;
 use super::document::scalar::NameText;
 use super::document::{InstallationDocument, PolicyDocument};
 use super::model::{Installation, Service};
-use super::resolve::across::{Claimed, Owner, conflicts};
 use super::resolve::{self, Context, Dependency, Overrides};
 use super::schema::Kind;
 use super::source::{File, Files};
 use super::tree::Tree;
-use super::{codes, shape};
+use super::{codes, parallel, shape};
 use crate::diagnostics::{Diagnostic, Place, Report, Severity, Source};
 
 /// What an absent installation says.
@@ -33,19 +34,19 @@ pub struct Good<M> {
     /// The text.
     pub source: Arc<Source>,
     /// What was read besides.
-    pub dependencies: Vec<Dependency>,
+    pub dependencies: Vec<Arc<Dependency>>,
     /// Warnings.
     pub warnings: Report,
     /// SHA-256 of name, text, dependencies and, for a policy, of its installation.
     pub hash: [u8; 32],
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
 }
 
 /// One policy file after loading.
 #[derive(Debug)]
 pub struct Policy {
     /// Where it is.
-    pub path: PathBuf,
+    pub path: FilePath,
     /// What it means now; `None` when it is broken.
     pub good: Option<Arc<Good<Service>>>,
     /// Of a broken file, the name and route that it claims, when they can be told.
@@ -75,18 +76,18 @@ pub struct Loaded {
     /// Everything that was found.
     pub report: Report,
     /// What broken files depend on: they may be mended there.
-    pub wanted: Vec<Dependency>,
+    pub wanted: Vec<Arc<Dependency>>,
 }
 
 /// What comes up while files are loaded.
 #[derive(Debug, Default)]
 struct Findings {
     report: Report,
-    wanted: Vec<Dependency>,
+    wanted: Vec<Arc<Dependency>>,
 }
 
 /// What runs now, by the path of its file.
-pub type Running = HashMap<PathBuf, Arc<Good<Service>>>;
+pub type Running = ByPath<Arc<Good<Service>>>;
 
 /// What loading starts from.
 #[derive(Debug, Default)]
@@ -105,17 +106,7 @@ pub fn load(files: &Files, overrides: &Overrides, before: &Before) -> Loaded {
     let mut findings = Findings::default();
     let installation = load_installation(files.installation.as_ref(), overrides, before, &mut findings);
     let against = installation.clone().or_else(|| before.installation.clone());
-    let mut policies: Vec<Policy> = Vec::with_capacity(files.policies.len());
-    for file in &files.policies {
-        let good = match &against {
-            Some(against) => load_policy(file, against, before, &mut findings),
-            None => {
-                read_alone(file, &mut findings.report);
-                None
-            }
-        };
-        policies.push(Policy { path: file.path.clone(), good, claim: None, closes: false });
-    }
+    let mut policies = load_policies(&files.policies, against.as_deref(), before, &mut findings);
     compare(&mut policies, against.as_deref(), before, &mut findings.report);
     for (policy, file) in policies.iter_mut().zip(&files.policies).filter(|(policy, _)| policy.good.is_none()) {
         policy.claim = against.as_ref().and_then(|against| claim(file, &against.model));
@@ -130,9 +121,9 @@ pub fn load(files: &Files, overrides: &Overrides, before: &Before) -> Loaded {
 /// Resolves a policy text that was good against another installation. `None` when it is no longer good: a provider, key
 /// or secret that it names is gone.
 #[must_use]
-pub fn again(path: &Path, good: &Good<Service>, installation: &Good<Installation>) -> Option<Arc<Good<Service>>> {
-    let file = File { path: path.to_owned(), text: Ok(Arc::clone(&good.source)) };
-    load_policy(&file, installation, &Before::default(), &mut Findings::default())
+pub fn again(path: &FilePath, good: &Good<Service>, installation: &Good<Installation>) -> Option<Arc<Good<Service>>> {
+    let file = File { path: path.clone(), text: Ok(Arc::clone(&good.source)) };
+    load_policy(&file, installation, &mut Findings::default())
 }
 
 fn load_installation(
@@ -142,7 +133,7 @@ fn load_installation(
     findings: &mut Findings,
 ) -> Option<Arc<Good<Installation>>> {
     let empty = || Arc::new(Source { name: super::source::INSTALLATION.to_owned(), text: NOTHING.to_owned() });
-    let path = file.map_or_else(|| PathBuf::from(super::source::INSTALLATION), |file| file.path.clone());
+    let path = file.map_or_else(|| PathBuf::from(super::source::INSTALLATION).into(), |file| file.path.clone());
     let source = match file.map(|file| &file.text) {
         None => empty(),
         // A file that was cut off at its start is no decision to have every default.
@@ -159,7 +150,9 @@ fn load_installation(
             return None;
         }
     };
-    if let Some(good) = before.installation.as_ref().filter(|good| is_current(good, &source)) {
+    if let Some(good) =
+        before.installation.as_ref().filter(|good| has_text(good, &source) && Seen::default().are_current(good))
+    {
         return Some(Arc::clone(good));
     }
     let (tree, document) = read::<InstallationDocument>(&source, Kind::Installation, &mut findings.report)?;
@@ -217,12 +210,59 @@ fn claim(file: &File, installation: &Installation) -> Option<Claim> {
     Some(Claim { name: written.service.0, host, path: resource.path().to_owned() })
 }
 
-fn load_policy(
-    file: &File,
-    installation: &Good<Installation>,
+/// Keeps the policies of which nothing has changed, and reads the others.
+fn load_policies(
+    files: &[File],
+    against: Option<&Good<Installation>>,
     before: &Before,
     findings: &mut Findings,
-) -> Option<Arc<Good<Service>>> {
+) -> Vec<Policy> {
+    let same = against.zip(before.installation.as_ref()).is_some_and(|(now, before)| now.hash == before.hash);
+    let mut dependencies = Seen::default();
+    let mut keep = |file: &File| {
+        let good = before.running.get(&file.path).filter(|_| same)?;
+        // Its warnings were told when it was read.
+        (has_text(good, file.text.as_ref().ok()?) && dependencies.are_current(good)).then(|| Arc::clone(good))
+    };
+    let kept: Vec<Option<Arc<Good<Service>>>> = files.iter().map(&mut keep).collect();
+    let others: Vec<&File> = files.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(file, _)| file).collect();
+    let read = parallel::map(&others, |file| {
+        let mut findings = Findings::default();
+        let good = match against {
+            Some(against) => load_policy(file, against, &mut findings),
+            None => {
+                read_alone(file, &mut findings.report);
+                None
+            }
+        };
+        (good, findings)
+    });
+    let mut read = read.into_iter();
+    let policies = files.iter().zip(kept).map(|(file, kept)| {
+        let good = kept.or_else(|| {
+            let (good, found) = read.next()?;
+            findings.report.extend(found.report);
+            findings.wanted.extend(found.wanted);
+            good
+        });
+        Policy { path: file.path.clone(), good, claim: None, closes: false }
+    });
+    policies.collect()
+}
+
+/// Dependencies that were looked at: each is read once for all policies.
+#[derive(Debug, Default)]
+struct Seen(HashMap<*const Dependency, bool, foldhash::fast::RandomState>);
+
+impl Seen {
+    fn are_current<M>(&mut self, good: &Good<M>) -> bool {
+        let mut is_current =
+            |one: &Arc<Dependency>| *self.0.entry(Arc::as_ptr(one)).or_insert_with(|| one.is_current());
+        good.dependencies.iter().all(&mut is_current)
+    }
+}
+
+fn load_policy(file: &File, installation: &Good<Installation>, findings: &mut Findings) -> Option<Arc<Good<Service>>> {
     let source = match &file.text {
         Ok(source) => source,
         Err(diagnostic) => {
@@ -230,12 +270,6 @@ fn load_policy(
             return None;
         }
     };
-    let running = before.running.get(&file.path);
-    let same_installation = before.installation.as_ref().is_some_and(|before| before.hash == installation.hash);
-    // Its warnings were told when it was read.
-    if let Some(good) = running.filter(|good| same_installation && is_current(good, source)) {
-        return Some(Arc::clone(good));
-    }
     let (tree, document) = read::<PolicyDocument>(source, Kind::Policy, &mut findings.report)?;
     let mut context = Context::new(&tree, &file.path);
     let service = resolve::service(&mut context, &document, &installation.model);
@@ -287,8 +321,10 @@ fn finish<M>(
     findings: &mut Findings,
 ) -> Option<Arc<Good<M>>> {
     let Context { report: found, dependencies, .. } = context;
-    findings.report.extend(found.clone());
-    if found.has_errors() {
+    // A copy is as small as can be, and is what stays.
+    let warnings = found.clone();
+    findings.report.extend(found);
+    if warnings.has_errors() {
         findings.wanted.extend(dependencies);
         return None;
     }
@@ -306,81 +342,12 @@ fn finish<M>(
         model: Arc::new(model?),
         source,
         dependencies,
-        warnings: found,
+        warnings,
         hash: hash.finalize().into(),
         places,
     }))
 }
 
-fn is_current<M>(good: &Good<M>, source: &Arc<Source>) -> bool {
-    (Arc::ptr_eq(&good.source, source) || good.source == *source)
-        && good.dependencies.iter().all(Dependency::is_current)
-}
-
-/// Breaks the policies that contradict others. Who is broken serves its last good version, which has a say too: so it is
-/// compared until nobody loses any more.
-fn compare(policies: &mut [Policy], against: Option<&Good<Installation>>, before: &Before, report: &mut Report) {
-    let Some(against) = against else { return };
-    let same = before.installation.as_ref().is_some_and(|before| before.hash == against.hash);
-    let mut last: HashMap<usize, Arc<Good<Service>>> = HashMap::new();
-    loop {
-        for (index, policy) in policies.iter().enumerate().filter(|(_, policy)| policy.good.is_none()) {
-            if let Some(running) = before.running.get(&policy.path).filter(|_| !last.contains_key(&index)) {
-                let now = if same { None } else { again(&policy.path, running, against) };
-                last.insert(index, now.unwrap_or_else(|| Arc::clone(running)));
-            }
-        }
-        let lost = contradictions(policies, before, &last);
-        if lost.is_empty() {
-            return;
-        }
-        // One may lose by several things at once.
-        let losers: BTreeSet<usize> = lost.iter().map(|(index, _)| *index).collect();
-        lost.into_iter().for_each(|(_, diagnostic)| report.push(diagnostic));
-        for (_, policy) in policies.iter_mut().enumerate().filter(|(index, _)| losers.contains(index)) {
-            policy.closes = policy.good.take().is_none();
-        }
-    }
-}
-
-/// Who contradicts others, by the index of the policy; `last` are the last good versions of those that are broken.
-fn contradictions(
-    policies: &[Policy],
-    before: &Before,
-    last: &HashMap<usize, Arc<Good<Service>>>,
-) -> Vec<(usize, Diagnostic)> {
-    let mut claimed = Vec::with_capacity(policies.len());
-    let mut indexes = Vec::with_capacity(policies.len());
-    for (index, policy) in policies.iter().enumerate().filter(|(_, policy)| !policy.closes) {
-        let Some(good) = policy.good.as_ref().or_else(|| last.get(&index)) else { continue };
-        let [name, route, audience] = good.places.as_slice() else { continue };
-        let running = before.running.get(&policy.path);
-        let is_last = policy.good.is_none();
-        let model = running.map(|running| &*running.model);
-        let owner = Owner {
-            of_name: is_last || model.is_some_and(|running| running.name == good.model.name),
-            of_route: is_last || model.is_some_and(|running| running.resource == good.model.resource),
-            before: model,
-            changed: !is_last && running.is_some_and(|running| running.source != good.source),
-        };
-        indexes.push(index);
-        claimed.push(Claimed { service: &good.model, name, route, audience, owner });
-    }
-    let found = conflicts(&claimed).into_iter();
-    found.filter_map(|(at, diagnostic)| Some((*indexes.get(at)?, diagnostic))).collect()
-}
-
-fn check_default_service(installation: &Good<Installation>, policies: &[Policy], report: &mut Report) {
-    let Some(name) = &installation.model.default_service else { return };
-    let names = || policies.iter().filter_map(|policy| Some(policy.good.as_ref()?.model.name.as_str()));
-    if names().any(|known| known == name) || policies.iter().any(|policy| policy.good.is_none()) {
-        return;
-    }
-    let Ok(tree) = Tree::parse(&installation.source) else { return };
-    let diagnostic = Diagnostic::warning(codes::UNKNOWN_SERVICE, format!("there is no service `{name}`"))
-        .at(tree.value_at("/default_service"));
-    report.push(match super::suggest::nearest(name, names()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-        None => diagnostic.help("name a service, or remove the key"),
-    });
+fn has_text<M>(good: &Good<M>, source: &Arc<Source>) -> bool {
+    Arc::ptr_eq(&good.source, source) || good.source == *source
 }

@@ -2,12 +2,16 @@
 //!
 //! The only place that names YAML. Loading finds all problems of all files before it gives up.
 
+pub mod by_path;
 pub mod codes;
+mod compare;
 pub mod compile;
 pub mod document;
 pub mod load;
+pub mod look;
 mod mask;
 pub mod model;
+mod parallel;
 mod refusal;
 pub mod resolve;
 pub mod schema;

@@ -16,7 +16,7 @@ use super::document::installation::OnInvalid;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::limits::{Key, LimitKind, LimitSelector};
-use crate::engine::service::{DenialForm, IdentityHeaders, ServerRequests, UriForm};
+use crate::engine::service::{DenialForm, IdentityHeaders, RulePlaces, ServerRequests, UriForm};
 use crate::mcp::era::Revisions;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UpstreamUrl};
 use crate::providers::Definition;
@@ -128,8 +128,8 @@ pub struct Service {
     pub default_scopes: Vec<String>,
     /// The rules, compiled.
     pub access: Arc<AccessTable>,
-    /// `file:line` of each rule.
-    pub rule_places: Vec<String>,
+    /// Where each rule is written.
+    pub rule_places: RulePlaces,
     /// The limits.
     pub limits: Vec<LimitSpec>,
     /// How a final denial looks.

@@ -1,13 +1,13 @@
 //! Which files make an installation, and their texts.
 
-use std::collections::HashMap;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::codes;
+use super::by_path::{ByPath, FilePath};
+use super::look::{Depth, Folders, Look, Stamp, policy_paths};
+use super::{codes, parallel};
 use crate::diagnostics::{Diagnostic, Report, Source};
 use crate::secret::{open_regular, words};
 
@@ -17,8 +17,6 @@ const LARGEST: u64 = 1024 * 1024;
 pub const INSTALLATION: &str = "portcullis.yaml";
 /// The folder of policies beside it.
 const POLICIES: &str = "policies";
-/// A file that changed so shortly before it was read may change again without looking different from outside.
-const CLOCK_TICK: Duration = Duration::from_secs(2);
 
 /// Where the operator's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,32 +31,15 @@ pub struct Layout {
 #[derive(Debug, Clone)]
 pub struct File {
     /// Where it is.
-    pub path: PathBuf,
+    pub path: FilePath,
     /// What it says, or what is wrong with it.
     pub text: Result<Arc<Source>, Diagnostic>,
-}
-
-/// How a file looks from outside: what differs means that it may say something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    modified: Option<SystemTime>,
-    changed: (i64, i64),
-    size: u64,
-    inode: (u64, u64),
-}
-
-/// Which files there are and how each looks, without reading one. Of a file that is not there, there is no stamp.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
-    installation: Option<(PathBuf, Option<Stamp>)>,
-    policies: Vec<(PathBuf, Option<Stamp>)>,
-    folders: Vec<String>,
 }
 
 /// Texts by path, as they were last read: what looks the same from outside is not read again, unless it had changed too
 /// shortly before (there is no stamp then).
 #[derive(Debug, Default)]
-pub struct Texts(HashMap<PathBuf, (Option<Stamp>, Arc<Source>)>);
+pub struct Texts(ByPath<(Option<Stamp>, Arc<Source>)>);
 
 /// Everything that was read at once.
 #[derive(Debug, Clone)]
@@ -105,36 +86,13 @@ impl Layout {
         self.installation.iter().chain(&self.policies).map(folder).chain(policies).collect()
     }
 
-    /// Looks at every file from outside.
-    #[must_use]
-    pub fn look(&self) -> Look {
-        let seen = |path: PathBuf| {
-            let stamp = Stamp::of(&path);
-            (path, stamp)
-        };
-        let (mut policies, mut folders) = (Vec::new(), Vec::new());
-        for path in &self.policies {
-            match policy_paths(path) {
-                Ok(paths) => policies.extend(paths),
-                Err(diagnostic) => folders.push(diagnostic.message),
-            }
-        }
-        policies.sort_unstable();
-        policies.dedup();
-        Look {
-            installation: self.installation.clone().map(seen),
-            policies: policies.into_iter().map(seen).collect(),
-            folders,
-        }
-    }
-
     /// Reads every file.
     ///
     /// # Errors
     /// A folder is missing, unreadable or empty: nothing may be concluded from that, least of all that every policy was
     /// deleted.
     pub fn read(&self) -> Result<Files, Report> {
-        self.read_again(&self.look(), &mut Texts::default())
+        self.read_again(&self.look(&mut Folders::default(), Depth::Full), &mut Texts::default())
     }
 
     /// Reads the files that `look` found, except those whose text is known.
@@ -146,76 +104,48 @@ impl Layout {
         if !look.folders.is_empty() {
             self.policies.iter().filter_map(|path| policy_paths(path).err()).for_each(|found| report.push(found));
         }
+        // What has come back meanwhile was not looked at: nothing may be concluded from that either.
+        if report.is_empty() {
+            let missed = look.folders.iter().map(|message| Diagnostic::error(codes::UNREADABLE, message.clone()));
+            missed.for_each(|found| report.push(found));
+        }
         if report.has_errors() {
             return Err(report);
         }
         let began = SystemTime::now();
         let before = std::mem::take(&mut texts.0);
-        let mut file = |(path, stamp): &(PathBuf, Option<Stamp>)| {
-            let last = before.get(path);
-            let known = last.filter(|(known, _)| known.is_some() && known == stamp);
-            let mut text = known.map_or_else(|| read(path), |(_, text)| Ok(Arc::clone(text)));
+        let installation = look.installation.iter().map(|(path, stamp)| (path, stamp));
+        let all: Vec<(&FilePath, &Option<Stamp>)> =
+            installation.chain(look.policies.iter().zip(&look.stamps)).collect();
+        let is_known = |(path, stamp): &(&FilePath, &Option<Stamp>)| {
+            before.get(*path).filter(|(known, _)| known.is_some() && known == *stamp)
+        };
+        let unknown: Vec<&FilePath> =
+            all.iter().filter(|file| is_known(file).is_none()).map(|(path, _)| *path).collect();
+        let mut read = parallel::map(&unknown, |path| self::read(path)).into_iter();
+        texts.0.reserve(all.len());
+        let mut files = Vec::with_capacity(all.len());
+        for file in &all {
+            let (path, stamp) = *file;
+            if let Some((_, text)) = is_known(file) {
+                texts.0.insert(path.clone(), (*stamp, Arc::clone(text)));
+                files.push(File { path: path.clone(), text: Ok(Arc::clone(text)) });
+                continue;
+            }
+            let Some(mut text) = read.next() else { continue };
             if let Ok(text) = &mut text {
                 // One text is held once, and is soon seen to be the same.
-                if let Some((_, last)) = last.filter(|(_, last)| last == text) {
+                if let Some((_, last)) = before.get(path).filter(|(_, last)| last == text) {
                     *text = Arc::clone(last);
                 }
-                let stamp = stamp.filter(|stamp| known.is_some() || stamp.is_settled(began));
+                let stamp = stamp.filter(|stamp| stamp.is_settled(began));
                 texts.0.insert(path.clone(), (stamp, Arc::clone(text)));
             }
-            File { path: path.clone(), text }
-        };
-        Ok(Files {
-            installation: look.installation.as_ref().map(&mut file),
-            policies: look.policies.iter().map(&mut file).collect(),
-        })
-    }
-}
-
-impl Stamp {
-    /// How the file at `path` looks; a link looks like what it leads to.
-    #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
-            modified: metadata.modified().ok(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            size: metadata.len(),
-            inode: (metadata.dev(), metadata.ino()),
-        })
-    }
-
-    /// Whether the file changed long enough before `moment` for a further change to show.
-    fn is_settled(&self, moment: SystemTime) -> bool {
-        let seconds = u64::try_from(self.changed.0).unwrap_or_default();
-        moment.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| now.as_secs() > seconds + CLOCK_TICK.as_secs())
-    }
-}
-
-fn policy_paths(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let unreadable = |error: std::io::Error| {
-        Diagnostic::error(codes::UNREADABLE, format!("`{}` cannot be read: {}", shown(path), words(error.kind())))
-            .help("name a policy file, or a directory with `portcullis.yaml` and `policies/`")
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?.path();
-        let hidden = entry.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
-        let yaml = entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // What is no file (a dangling link in the middle of an update, a folder) is reported by reading it: a policy whose
-        // place something else has taken was not deleted.
-        if yaml && !hidden && entry.file_name().is_some_and(|name| name != INSTALLATION) {
-            paths.push(entry);
+            files.push(File { path: path.clone(), text });
         }
+        let policies = files.split_off(usize::from(look.installation.is_some()));
+        Ok(Files { installation: files.pop(), policies })
     }
-    if paths.is_empty() {
-        return Err(Diagnostic::error(codes::NO_POLICY, format!("no policy in `{}`", shown(path)))
-            .help("a policy is a file that ends in `.yaml`"));
-    }
-    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
@@ -229,6 +159,7 @@ fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
         let diagnostic = Diagnostic::error(codes::TOO_LARGE, format!("`{name}` is larger than 1 MiB"));
         return Err(diagnostic.help("no policy needs so much; long lists of names are often one pattern"));
     }
+    bytes.shrink_to_fit();
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();

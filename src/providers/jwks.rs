@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::keys::{self, KeyStore, KeyTimes};
@@ -12,10 +13,11 @@ use crate::engine::fetch::Fetch;
 use crate::engine::provider::Provider;
 use crate::oauth::claims::Profile;
 use crate::oauth::identity::Identity;
-use crate::oauth::jwk::KeySet;
+use crate::oauth::jwk::{KeySet, KeySetError};
 use crate::oauth::jws::{Algorithm, Header, Unverified};
 use crate::oauth::key::Key;
 use crate::oauth::url::EndpointUrl;
+use crate::shared::Shared;
 
 /// What the kind needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,9 +35,45 @@ pub struct JwksSettings {
 pub enum KeySource {
     /// At a URL.
     Url(EndpointUrl, KeyTimes),
-    /// In a file or in the policy: its text.
-    Text(Vec<u8>),
+    /// In a file or in the policy.
+    Fixed(Arc<FixedKeys>),
 }
+
+/// Keys that are not fetched, prepared; by default none. Equal texts are read and held once, whatever the number of
+/// policies.
+#[derive(Debug, Default)]
+pub struct FixedKeys {
+    set: KeySet,
+    /// SHA-256 of the algorithms and the text.
+    hash: [u8; 32],
+}
+
+impl FixedKeys {
+    /// Reads PEM or a JWK Set.
+    ///
+    /// # Errors
+    /// The set as a whole cannot be used.
+    pub fn read(text: &[u8], algorithms: &[Algorithm]) -> Result<Arc<Self>, KeySetError> {
+        static HELD: Shared<[u8; 32], FixedKeys> = Shared::new();
+        let names = algorithms.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>().join(" ");
+        let hash = Sha256::new().chain_update(names).chain_update([0]).chain_update(text).finalize().into();
+        HELD.get_or_make(&hash, || Ok(Self { set: KeySet::from_document(text, algorithms)?, hash }))
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn set(&self) -> &KeySet {
+        &self.set
+    }
+}
+
+impl PartialEq for FixedKeys {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for FixedKeys {}
 
 /// A provider of this kind.
 #[derive(Debug)]
@@ -49,21 +87,15 @@ pub struct Jwks {
 #[derive(Debug)]
 enum Keys {
     Fetched(Arc<KeyStore>),
-    Fixed(KeySet, u64),
+    Fixed(Arc<FixedKeys>, u64),
 }
 
 impl Jwks {
-    /// Starts to fetch the keys, or reads them.
-    ///
-    /// # Errors
-    /// Keys in the configuration that cannot be used.
-    pub fn start(name: &str, settings: &JwksSettings, surroundings: &Surroundings) -> Result<Self, Denial> {
+    /// Starts to fetch the keys, unless they are at hand.
+    #[must_use]
+    pub fn start(name: &str, settings: &JwksSettings, surroundings: &Surroundings) -> Self {
         let keys = match &settings.source {
-            KeySource::Text(text) => {
-                let set = KeySet::from_document(text, &settings.algorithms);
-                let set = set.map_err(|error| Denial::new(Reason::ProviderRemoved).because(error.to_string()))?;
-                Keys::Fixed(set, next_generation())
-            }
+            KeySource::Fixed(keys) => Keys::Fixed(Arc::clone(keys), next_generation()),
             KeySource::Url(url, times) => {
                 let source = AtUrl {
                     url: url.url().clone(),
@@ -74,13 +106,13 @@ impl Jwks {
             }
         };
         let algorithms = settings.algorithms.clone();
-        Ok(Self { name: name.to_owned(), profile: settings.profile.clone(), algorithms, keys })
+        Self { name: name.to_owned(), profile: settings.profile.clone(), algorithms, keys }
     }
 
     async fn select(&self, header: &Header) -> Result<Arc<Key>, Denial> {
         match &self.keys {
             Keys::Fetched(store) => store.select(header).await,
-            Keys::Fixed(set, _) => Ok(set.select(header).map(Arc::clone)?),
+            Keys::Fixed(keys, _) => Ok(keys.set().select(header).map(Arc::clone)?),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Definition {
     pub fn start(&self, surroundings: &Surroundings) -> Result<Arc<dyn Provider>, Denial> {
         Ok(match &self.settings {
             Settings::Oidc(settings) => Arc::new(oidc::Oidc::start(&self.name, settings, surroundings)),
-            Settings::Jwks(settings) => Arc::new(jwks::Jwks::start(&self.name, settings, surroundings)?),
+            Settings::Jwks(settings) => Arc::new(jwks::Jwks::start(&self.name, settings, surroundings)),
             Settings::Hmac(settings) => Arc::new(hmac::Hmac::new(&self.name, settings)?),
             Settings::ApiKey(keys) => Arc::new(api_key::ApiKeys::new(&self.name, keys, &surroundings.clock)),
         })

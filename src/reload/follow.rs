@@ -14,6 +14,7 @@ use super::{Inode, Reloader};
 use crate::diagnostics::{Place, Report, Severity};
 use crate::engine::service::State;
 use crate::engine::snapshot::Snapshot;
+use crate::policy::look::Depth;
 
 /// Files must be quiet for so long: editors and orchestrators write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -56,7 +57,11 @@ pub fn follow(
     .ok();
     let mut watched = HashSet::new();
     watch(watcher.as_mut(), &mut watched, &reloader);
+    // Snapshots that requests may still be judged by: the last of them shall not have to take one down.
+    let mut retired: Vec<Arc<Snapshot>> = Vec::new();
+    let mut full = Instant::now();
     loop {
+        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         let woken = match wake.recv_timeout(POLL) {
             Ok(woken) => Some(woken),
             Err(RecvTimeoutError::Timeout) => None,
@@ -64,7 +69,13 @@ pub fn follow(
         };
         let told = woken.is_some();
         let asked = woken.is_some_and(|woken| settle(woken, wake));
-        let mut look = reloader.look();
+        // What no event told of may be on a file system whose folders do not tell either; nor do events, however many, put
+        // off looking for it.
+        let depth = if told && full.elapsed() < POLL { Depth::Changes } else { Depth::Full };
+        if depth == Depth::Full {
+            full = Instant::now();
+        }
+        let mut look = reloader.look(depth);
         if look == reloader.seen && !asked && !reloader.has_become_stale() {
             continue;
         }
@@ -72,7 +83,7 @@ pub fn follow(
         let began = Instant::now();
         while !told && began.elapsed() < LONGEST_SETTLE {
             std::thread::sleep(SETTLE);
-            let before = std::mem::replace(&mut look, reloader.look());
+            let before = std::mem::replace(&mut look, reloader.look(Depth::Full));
             if before == look {
                 break;
             }
@@ -80,6 +91,9 @@ pub fn follow(
         let (snapshot, report) = if asked { reloader.reload() } else { reloader.load(look) };
         tell(&report);
         if let Some(snapshot) = snapshot.filter(|snapshot| differs(snapshot, &current.load())) {
+            let snapshot = Arc::new(snapshot);
+            retired.push(current.swap(Arc::clone(&snapshot)));
+            // Whoever reads this may count on it: it is said when every new request gets the new one.
             tracing::info!(
                 event = "reloaded",
                 generation = snapshot.generation,
@@ -87,7 +101,6 @@ pub fn follow(
                 services = snapshot.services.len(),
                 "a new snapshot serves"
             );
-            current.store(Arc::new(snapshot));
         }
         reloaded();
         watch(watcher.as_mut(), &mut watched, &reloader);

@@ -2,21 +2,25 @@
 
 mod follow;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::HashMap;
+
 use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::engine::decision::Reason;
 use crate::engine::snapshot::Snapshot;
+use crate::policy::by_path::{ByPath, FilePath};
 use crate::policy::codes;
 use crate::policy::compile::{Compiler, Entry};
 use crate::policy::document::installation::OnInvalid;
-use crate::policy::load::{self, Before, Claim, Good, Loaded};
+use crate::policy::load::{self, Before, Claim, Good, Loaded, Running};
+use crate::policy::look::{self, Depth, Folders, Stamp};
 use crate::policy::model::{Installation, Service};
-use crate::policy::resolve::Overrides;
-use crate::policy::source::{self, Layout, Stamp, Texts};
+use crate::policy::resolve::{Dependency, Overrides};
+use crate::policy::source::{Layout, Texts};
 use crate::secret::SecretRef;
 pub use follow::{Wake, follow, tell};
 
@@ -38,10 +42,12 @@ pub struct Reloader {
     before: Before,
     texts: Texts,
     /// Since when the last good version of a file serves although the file is broken.
-    stale: HashMap<PathBuf, Instant>,
+    stale: ByPath<Instant>,
     loaded: Instant,
-    /// What broken files depend on.
-    wanted: Vec<SecretRef>,
+    /// What the files depend on, the broken ones too: each once.
+    dependencies: HashSet<SecretRef>,
+    /// What the folders held when they were last looked at.
+    listed: Folders,
     /// How everything looked before it was read last.
     seen: Look,
     /// Warnings of what was read last.
@@ -54,7 +60,7 @@ type Warning = (&'static str, String, Option<(String, usize)>);
 /// Everything whose change means something, seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Look {
-    files: source::Look,
+    files: look::Look,
     dependencies: HashMap<PathBuf, Option<Stamp>>,
 }
 
@@ -68,9 +74,10 @@ impl Reloader {
             compiler,
             before: Before::default(),
             texts: Texts::default(),
-            stale: HashMap::new(),
+            stale: ByPath::default(),
             loaded: Instant::now(),
-            wanted: Vec::new(),
+            dependencies: HashSet::new(),
+            listed: Folders::default(),
             seen: Look::default(),
             warned: HashSet::new(),
         }
@@ -81,21 +88,23 @@ impl Reloader {
     /// # Errors
     /// Everything that is wrong.
     pub fn start(&mut self, broken: AtStart) -> Result<(Snapshot, Report), Report> {
-        let look = self.look();
+        let look = self.look(Depth::Full);
         let files = self.layout.read_again(&look.files, &mut self.texts)?;
         self.seen = look;
         self.before.rest = broken == AtStart::ServeTheRest;
-        let loaded = load::load(&files, &self.overrides, &self.before);
-        if loaded.installation.is_none() || (loaded.report.has_errors() && broken == AtStart::Refuse) {
-            return Err(loaded.report);
+        let mut loaded = load::load(&files, &self.overrides, &self.before);
+        let mut report = std::mem::take(&mut loaded.report);
+        if loaded.installation.is_none() || (report.has_errors() && broken == AtStart::Refuse) {
+            return Err(report);
         }
-        let mut report = loaded.report.clone();
         self.leave_out_what_was_told(&mut report);
-        self.take_over(loaded).map(|snapshot| (snapshot, report.clone())).map_err(|diagnostic| {
-            let mut report = report;
-            report.push(diagnostic);
-            report
-        })
+        match self.take_over(loaded) {
+            Ok(snapshot) => Ok((snapshot, report)),
+            Err(diagnostic) => {
+                report.push(diagnostic);
+                Err(report)
+            }
+        }
     }
 
     /// The installation that runs.
@@ -107,7 +116,7 @@ impl Reloader {
     /// Loads again, whatever the files look like from outside. `None` when nothing may be concluded from what was found.
     pub fn reload(&mut self) -> (Option<Snapshot>, Report) {
         self.texts = Texts::default();
-        let look = self.look();
+        let look = self.look(Depth::Full);
         self.load(look)
     }
 
@@ -147,41 +156,44 @@ impl Reloader {
         let Some(installation) = loaded.installation.or_else(|| self.before.installation.clone()) else {
             return Err(Diagnostic::error(codes::UNREADABLE, "there is no installation to serve"));
         };
-        let mut running = HashMap::with_capacity(loaded.policies.len());
-        let mut entries: Vec<Entry> = Vec::with_capacity(loaded.policies.len());
-        let mut taken = Taken::default();
-        let mut stale = HashMap::new();
+        let mut running = Running::with_capacity_and_hasher(loaded.policies.len(), Default::default());
+        let mut stale = ByPath::default();
         // Those whose file is broken come first: they keep their name and route against newcomers.
+        let mut last: Vec<Entry> = Vec::new();
         for policy in loaded.policies.iter().filter(|policy| policy.good.is_none()) {
-            let Some(last) = self.before.running.get(&policy.path) else { continue };
+            let Some(good) = self.before.running.get(&policy.path) else { continue };
             let since = *self.stale.get(&policy.path).unwrap_or(&Instant::now());
-            let mut entry = self.last_good(&policy.path, last, &installation, since);
+            let mut entry = self.last_good(&policy.path, good, &installation, since);
             if policy.closes {
                 entry.closed.get_or_insert(Reason::ServiceClosed);
             }
-            taken.take(&entry.good.model);
-            entries.push(entry);
-            running.insert(policy.path.clone(), Arc::clone(last));
+            last.push(entry);
+            running.insert(policy.path.clone(), Arc::clone(good));
             stale.insert(policy.path.clone(), since);
         }
+        let mut taken = Taken::default();
+        for entry in &last {
+            taken.take(&entry.good.model);
+        }
+        let mut entries = last.clone();
         let mut claims = Vec::new();
-        for policy in loaded.policies {
-            let Some(good) = policy.good else {
-                claims.extend(policy.claim.filter(|_| !stale.contains_key(&policy.path)));
+        for policy in &loaded.policies {
+            let Some(good) = &policy.good else {
+                claims.extend(policy.claim.as_ref().filter(|_| !stale.contains_key(&policy.path)));
                 continue;
             };
             if !taken.take(&good.model) {
                 tracing::error!(event = "policy-refused", file = %policy.path.display(), "another service has this name or route");
                 continue;
             }
-            running.insert(policy.path, Arc::clone(&good));
-            entries.push(Entry { good, closed: None });
+            running.insert(policy.path.clone(), Arc::clone(good));
+            entries.push(Entry { good: Arc::clone(good), closed: None });
         }
-        let claims: Vec<Claim> = claims.into_iter().filter(|claim| taken.take_claim(claim)).collect();
+        let claims: Vec<Claim> = claims.into_iter().filter(|claim| taken.take_claim(claim)).cloned().collect();
         let snapshot = self.compiler.snapshot(&installation, &entries, &claims)?;
         self.before = Before { installation: Some(installation), running, rest: false };
         self.stale = stale;
-        self.wanted = loaded.wanted.into_iter().map(|dependency| dependency.from).collect();
+        self.depend(&loaded.wanted);
         Ok(snapshot)
     }
 
@@ -189,7 +201,7 @@ impl Reloader {
     /// that is gone, and not for longer than the installation says.
     fn last_good(
         &self,
-        path: &Path,
+        path: &FilePath,
         last: &Arc<Good<Service>>,
         installation: &Good<Installation>,
         since: Instant,
@@ -205,26 +217,29 @@ impl Reloader {
     }
 
     /// Looks at all files from outside.
-    fn look(&self) -> Look {
-        let paths: HashSet<&PathBuf> = self
-            .dependencies()
-            .filter_map(|from| if let SecretRef::File(path) = from { Some(path) } else { None })
-            .collect();
-        let dependencies = paths.into_iter().map(|path| (path.clone(), Stamp::of(path))).collect();
-        Look { files: self.layout.look(), dependencies }
+    fn look(&mut self, depth: Depth) -> Look {
+        let dependencies = self.dependency_files().map(|path| (path.to_owned(), Stamp::of(path))).collect();
+        Look { files: self.layout.look(&mut self.listed, depth), dependencies }
     }
 
-    fn dependencies(&self) -> impl Iterator<Item = &SecretRef> {
+    /// Notes what the files that were taken over depend on, and `wanted`, which broken ones do.
+    fn depend(&mut self, wanted: &[Arc<Dependency>]) {
         let installation = self.before.installation.iter().flat_map(|good| &good.dependencies);
         let policies = self.before.running.values().flat_map(|good| &good.dependencies);
-        policies.chain(installation).map(|dependency| &dependency.from).chain(&self.wanted)
+        let all = policies.chain(installation).chain(wanted);
+        // Most policies share them, and a pointer is compared sooner than a path.
+        let distinct: HashMap<*const Dependency, &Dependency> =
+            all.map(|dependency| (Arc::as_ptr(dependency), &**dependency)).collect();
+        self.dependencies = distinct.into_values().map(|dependency| dependency.from.clone()).collect();
+    }
+
+    fn dependency_files(&self) -> impl Iterator<Item = &Path> {
+        self.dependencies.iter().filter_map(|from| if let SecretRef::File(path) = from { Some(&**path) } else { None })
     }
 
     /// Folders in which a change may mean something, each with how it looks: another folder may take its place.
     fn folders(&self) -> HashSet<(PathBuf, Inode)> {
-        let files =
-            self.dependencies().filter_map(|from| if let SecretRef::File(path) = from { Some(path) } else { None });
-        let folders: HashSet<&Path> = files.filter_map(|path| path.parent()).collect();
+        let folders: HashSet<&Path> = self.dependency_files().filter_map(Path::parent).collect();
         let folders = folders.into_iter().map(Path::to_owned);
         let all = self.layout.folders().into_iter().chain(folders).filter(|folder| folder.is_dir());
         all.filter_map(|folder| Some((Inode::of(&folder)?, folder))).map(|(inode, folder)| (folder, inode)).collect()
@@ -245,19 +260,19 @@ fn warning(found: &Diagnostic) -> Option<Warning> {
 
 /// Names and routes that services of one snapshot have.
 #[derive(Debug, Default)]
-struct Taken {
-    names: HashSet<String>,
-    routes: HashSet<(String, String)>,
+struct Taken<'a> {
+    names: foldhash::HashSet<&'a str>,
+    routes: foldhash::HashSet<(&'a str, &'a str)>,
 }
 
-impl Taken {
-    fn take(&mut self, service: &Service) -> bool {
-        let route = (service.host.clone(), service.resource.path().to_owned());
-        !self.names.contains(&service.name) && self.routes.insert(route) && self.names.insert(service.name.clone())
+impl<'a> Taken<'a> {
+    fn take(&mut self, service: &'a Service) -> bool {
+        let (name, route) = (service.name.as_str(), (service.host.as_str(), service.resource.path()));
+        !self.names.contains(name) && self.routes.insert(route) && self.names.insert(name)
     }
 
-    fn take_claim(&mut self, claim: &Claim) -> bool {
-        self.routes.insert((claim.host.clone(), claim.path.clone()))
+    fn take_claim(&mut self, claim: &'a Claim) -> bool {
+        self.routes.insert((&claim.host, &claim.path))
     }
 }
 

@@ -6,6 +6,7 @@
 //! of the policy. This module knows no YAML, keeps no state and opens nothing.
 
 pub mod argument;
+mod automaton;
 pub mod condition;
 mod facts;
 pub mod findings;
@@ -77,6 +78,7 @@ impl AccessTable {
         policy_scopes.extend(rules.iter().flat_map(|rule| rule.scopes().iter().cloned()));
         policy_scopes.sort_unstable();
         policy_scopes.dedup();
+        policy_scopes.shrink_to_fit();
         let reads_method =
             rules.iter().any(|rule| rule.conditions().when.as_ref().is_some_and(|when| when.reads().method));
         Self {

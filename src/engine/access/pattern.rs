@@ -3,14 +3,15 @@
 //! A glob knows `*`, `**` and `\`, nothing else. In URIs `*` stops at `/` and `**` does not; in names both match anything.
 //! Regular expressions are a syntax of their own, never guessed from the text.
 
-use regex::{Regex, RegexBuilder};
+use std::sync::Arc;
+
+use regex::Regex;
+
+use super::automaton::build;
+use crate::shared::Shared;
 
 /// Bytes of a pattern at most.
-const LONGEST: usize = 2048;
-/// Bytes of a compiled regular expression at most.
-const LARGEST: usize = 1 << 20;
-/// Nesting of a regular expression at most.
-const DEEPEST: u32 = 64;
+pub(super) const LONGEST: usize = 2048;
 
 /// Why a pattern is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +77,7 @@ impl NamePattern {
     /// The text as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.0.text
+        self.0.text()
     }
 
     pub(in crate::engine) fn pattern(&self) -> &Pattern {
@@ -122,13 +123,13 @@ impl UriPattern {
     /// Whether the pattern names one whole URI, as services with `uri_form: opaque` require.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        matches!(self.0.form, Form::Exact(_))
+        matches!(self.0.form(), Form::Exact(_))
     }
 
     /// The text as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.0.text
+        self.0.text()
     }
 
     /// Whether some URI that the RFC 6570 `template` expands to could match. Judged by what stands before the first and
@@ -138,7 +139,7 @@ impl UriPattern {
         let meets = |prefix: &str, suffix: &str| {
             (prefix.starts_with(head) || head.starts_with(prefix)) && (suffix.ends_with(tail) || tail.ends_with(suffix))
         };
-        match &self.0.form {
+        match self.0.form() {
             Form::Exact(text) => {
                 text.len() >= head.len() + tail.len() && text.starts_with(head) && text.ends_with(tail)
             }
@@ -154,7 +155,7 @@ impl UriPattern {
 
     /// Whether the pattern names the template itself or matches every URI that it expands to.
     pub(super) fn covers_template(&self, template: &str) -> bool {
-        match (&self.0.form, ends(template)) {
+        match (self.0.form(), ends(template)) {
             (Form::Exact(text), _) => text.as_ref() == template,
             (Form::Affix { prefix, suffix, span: Span::Any }, Some((head, tail))) => {
                 head.starts_with(prefix.as_ref()) && tail.ends_with(suffix.as_ref())
@@ -175,19 +176,26 @@ fn ends(template: &str) -> Option<(&str, &str)> {
     Some((head, rest.rsplit_once('}').map_or("", |(_, tail)| tail)))
 }
 
-/// What both kinds of pattern are made of.
+/// What both kinds of pattern are made of. Equal ones are compiled and held once in the process.
 #[derive(Debug, Clone)]
-pub(in crate::engine) struct Pattern {
+pub(in crate::engine) struct Pattern(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
     text: Box<str>,
     form: Form,
 }
 
+/// Patterns that are held, by their text; each syntax has its own.
+type Held = Shared<String, Compiled>;
+
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        let same = std::mem::discriminant(&self.form) == std::mem::discriminant(&other.form);
-        match (&self.form, &other.form) {
+        let same = std::mem::discriminant(self.form()) == std::mem::discriminant(other.form());
+        match (self.form(), other.form()) {
+            _ if Arc::ptr_eq(&self.0, &other.0) => true,
             (Form::Exact(one), Form::Exact(two)) => one == two,
-            _ => same && self.text == other.text,
+            _ => same && self.text() == other.text(),
         }
     }
 }
@@ -203,7 +211,7 @@ pub(in crate::engine) enum Span {
     Any,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Form {
     Exact(Box<str>),
     /// One wildcard, compared by hand.
@@ -228,40 +236,42 @@ enum Token {
 
 impl Pattern {
     pub(in crate::engine) fn exact(text: &str) -> Result<Self, PatternError> {
-        Ok(Self { text: checked(text)?.into(), form: Form::Exact(text.into()) })
+        static HELD: Held = Held::new();
+        Self::held(&HELD, text, || Ok(Form::Exact(text.into())))
+    }
+
+    fn held(held: &Held, text: &str, form: impl FnOnce() -> Result<Form, PatternError>) -> Result<Self, PatternError> {
+        let text = checked(text)?;
+        held.get_or_make(text, || Ok(Compiled { text: text.into(), form: form()? })).map(Self)
     }
 
     /// `single` is what one `*` stands for; two or more stand for anything.
     pub(in crate::engine) fn glob(text: &str, single: Span) -> Result<Self, PatternError> {
-        let tokens = tokens(checked(text)?, single)?;
-        let wildcards = tokens.iter().filter(|token| matches!(token, Token::Wildcard(_))).count();
-        let literal = |token: Option<&Token>| match token {
-            Some(Token::Literal(literal)) => literal.clone().into_boxed_str(),
-            _ => Box::default(),
-        };
-        let (prefix, suffix) = (literal(tokens.first()), literal(tokens.last()));
-        let span = tokens.iter().find_map(|token| if let Token::Wildcard(span) = token { Some(*span) } else { None });
-        let form = match (wildcards, span) {
-            (1, Some(span)) => Form::Affix { prefix, suffix, span },
-            (0, _) | (_, None) => Form::Exact(prefix),
-            _ => Form::Several { prefix, suffix, regex: automaton(&tokens)? },
-        };
-        Ok(Self { text: text.into(), form })
+        static SEGMENT: Held = Held::new();
+        static ANY: Held = Held::new();
+        Self::held(if single == Span::Any { &ANY } else { &SEGMENT }, text, || Form::of_glob(text, single))
     }
 
     pub(in crate::engine) fn regex(text: &str) -> Result<Self, PatternError> {
-        // Compiled alone first: `a)|(b` must not close the group that anchors it.
-        build(checked(text)?)?;
-        Ok(Self { text: text.into(), form: Form::Regex(build(&format!(r"\A(?:{text})\z"))?) })
+        static HELD: Held = Held::new();
+        Self::held(&HELD, text, || {
+            // Read alone first: `a)|(b` must not close the group that anchors it.
+            build(text)?;
+            build(&format!(r"\A(?:{text})\z")).map(Form::Regex)
+        })
     }
 
     pub(in crate::engine) fn text(&self) -> &str {
-        &self.text
+        &self.0.text
+    }
+
+    fn form(&self) -> &Form {
+        &self.0.form
     }
 
     /// Whether the whole of `subject` matches.
     pub(in crate::engine) fn matches(&self, subject: &str) -> bool {
-        match &self.form {
+        match self.form() {
             Form::Exact(text) => text.as_ref() == subject,
             Form::Affix { prefix, suffix, span } => {
                 let middle = subject.strip_prefix(prefix.as_ref()).and_then(|rest| rest.strip_suffix(suffix.as_ref()));
@@ -276,12 +286,12 @@ impl Pattern {
 
     /// The only text that matches, when there is only one.
     pub(in crate::engine) fn only(&self) -> Option<&str> {
-        if let Form::Exact(text) = &self.form { Some(text) } else { None }
+        if let Form::Exact(text) = self.form() { Some(text) } else { None }
     }
 
     /// How every match begins.
     pub(in crate::engine) fn prefix(&self) -> &str {
-        match &self.form {
+        match self.form() {
             Form::Exact(text) => text,
             Form::Affix { prefix, .. } | Form::Several { prefix, .. } => prefix,
             Form::Regex(_) => "",
@@ -290,11 +300,11 @@ impl Pattern {
 
     /// The source of the anchored automaton of a regular expression.
     pub(in crate::engine) fn automaton(&self) -> Option<&str> {
-        if let Form::Regex(regex) = &self.form { Some(regex.as_str()) } else { None }
+        if let Form::Regex(regex) = self.form() { Some(regex.as_str()) } else { None }
     }
 
     pub(in crate::engine) fn is_catch_all(&self) -> bool {
-        matches!(&self.form, Form::Affix { prefix, suffix, span: Span::Any } if prefix.is_empty() && suffix.is_empty())
+        matches!(self.form(), Form::Affix { prefix, suffix, span: Span::Any } if prefix.is_empty() && suffix.is_empty())
     }
 
     /// Whether everything that `other` matches matches here too; `false` when that cannot be seen easily.
@@ -302,7 +312,7 @@ impl Pattern {
         if self == other || self.is_catch_all() {
             return true;
         }
-        match (&self.form, &other.form) {
+        match (self.form(), other.form()) {
             (_, Form::Exact(text)) => self.matches(text),
             (
                 Form::Affix { prefix, suffix, span: Span::Any },
@@ -320,9 +330,23 @@ impl Pattern {
     }
 }
 
-/// A regular expression that is searched for anywhere, as CEL's `matches` does.
-pub(super) fn search(text: &str) -> Result<Regex, PatternError> {
-    build(if text.len() > LONGEST { return Err(PatternError::TooLong) } else { text })
+impl Form {
+    /// `single` is what one `*` stands for; two or more stand for anything.
+    fn of_glob(text: &str, single: Span) -> Result<Self, PatternError> {
+        let tokens = tokens(text, single)?;
+        let wildcards = tokens.iter().filter(|token| matches!(token, Token::Wildcard(_))).count();
+        let literal = |token: Option<&Token>| match token {
+            Some(Token::Literal(literal)) => literal.clone().into_boxed_str(),
+            _ => Box::default(),
+        };
+        let (prefix, suffix) = (literal(tokens.first()), literal(tokens.last()));
+        let span = tokens.iter().find_map(|token| if let Token::Wildcard(span) = token { Some(*span) } else { None });
+        Ok(match (wildcards, span) {
+            (1, Some(span)) => Self::Affix { prefix, suffix, span },
+            (0, _) | (_, None) => Self::Exact(prefix),
+            _ => Self::Several { prefix, suffix, regex: automaton(&tokens)? },
+        })
+    }
 }
 
 fn checked(text: &str) -> Result<&str, PatternError> {
@@ -367,17 +391,4 @@ fn automaton(tokens: &[Token]) -> Result<Regex, PatternError> {
     }
     source.push_str(r"\z");
     build(&source)
-}
-
-fn build(source: &str) -> Result<Regex, PatternError> {
-    RegexBuilder::new(source).size_limit(LARGEST).dfa_size_limit(LARGEST).nest_limit(DEEPEST).build().map_err(|error| {
-        match error {
-            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-            error => {
-                let text = error.to_string();
-                let last = text.lines().last().unwrap_or_default();
-                PatternError::Regex(last.strip_prefix("error: ").unwrap_or(last).to_owned())
-            }
-        }
-    })
 }

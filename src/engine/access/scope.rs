@@ -13,7 +13,7 @@ pub(super) struct Implications<'p> {
 #[derive(Debug)]
 pub(super) struct Demand {
     /// For each demanded scope, itself first, every scope that stands for it.
-    any_of: Vec<Vec<String>>,
+    any_of: Box<[Box<[String]>]>,
     implied: usize,
 }
 

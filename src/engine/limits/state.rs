@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Locks per state.
@@ -19,12 +19,13 @@ const LOOKED_AT: usize = 64;
 /// What a caller waits for when there is no room for its bucket.
 const FULL: Duration = Duration::from_secs(1);
 
-/// The buckets of one limit. It outlives reloads: give the same state to the limit that takes the old one's place.
+/// The buckets of one limit. It outlives reloads: give the same state to the limit that takes the old one's place. Until
+/// it is used it needs no memory of its own.
 #[derive(Debug)]
 pub struct LimitState {
     start: Instant,
     hashers: [RandomState; 2],
-    shards: Box<[Mutex<HashMap<u128, Bucket>>]>,
+    shards: OnceLock<Box<[Shard]>>,
     per_shard: usize,
 }
 
@@ -36,6 +37,8 @@ pub(super) enum NoRoom {
     /// Drop, of a few, the bucket with the least debt: active offenders stay.
     Replace,
 }
+
+type Shard = Mutex<HashMap<u128, Bucket>>;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
@@ -98,7 +101,7 @@ impl LimitState {
         Self {
             start: Instant::now(),
             hashers: [RandomState::new(), RandomState::new()],
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: OnceLock::new(),
             per_shard,
         }
     }
@@ -106,13 +109,14 @@ impl LimitState {
     /// How many buckets are kept at most.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.shards.len() * self.per_shard
+        SHARDS * self.per_shard
     }
 
     /// How many buckets are kept now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        let shards = self.shards.get().into_iter().flatten();
+        shards.map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
     /// Whether no bucket is kept.
@@ -132,8 +136,9 @@ impl LimitState {
     }
 
     fn shard(&self, key: u128) -> Option<MutexGuard<'_, HashMap<u128, Bucket>>> {
-        let place = usize::try_from(key % 64).ok()?;
-        self.shards.get(place).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+        let shards = self.shards.get_or_init(|| (0..SHARDS).map(|_| Shard::default()).collect());
+        let place = usize::try_from(key % SHARDS as u128).ok()?;
+        shards.get(place).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs `change` on the bucket of `key`; refuses when a new bucket finds no room.

@@ -1,7 +1,8 @@
 //! What no single file can tell: names, routes and audiences that several files claim.
 
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::diagnostics::{Diagnostic, Place};
 use crate::policy::codes;

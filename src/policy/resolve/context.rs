@@ -1,6 +1,7 @@
 //! What every step of resolving needs: the tree for places, the report, and the files that were read on the way.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -13,13 +14,15 @@ use crate::policy::model::Der;
 use crate::policy::source::shown;
 use crate::policy::tree::Tree;
 use crate::secret::{Held, SecretError, SecretRef, open_regular, words};
+use crate::shared::Shared;
 
 /// Bytes of a key set or certificate file that are read at most.
 const LARGEST_FILE: u64 = 1024 * 1024;
 /// After so many days a secret should have been renewed.
 const RENEWAL_DAYS: u64 = 90;
 
-/// Something outside of the file that its meaning depends on, with its content at the time.
+/// Something outside of the file that its meaning depends on, with its content at the time. Policies that read the same
+/// hold the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
     /// Where it is.
@@ -32,7 +35,7 @@ impl Dependency {
     /// Whether the content is still the same.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        Self::of(&self.from) == *self
+        *Self::of(&self.from) == *self
     }
 
     /// The folder to watch for changes.
@@ -46,12 +49,23 @@ impl Dependency {
         }
     }
 
-    fn of(from: &SecretRef) -> Self {
-        let content = match from {
-            SecretRef::Env(name) => std::env::var(name).ok().map(String::into_bytes),
-            SecretRef::File(path) => read(path).ok(),
-        };
-        Self { from: from.clone(), content: content.map(|content| Sha256::digest(content).into()) }
+    fn of(from: &SecretRef) -> Arc<Self> {
+        match from {
+            SecretRef::Env(name) => Self::with(from, std::env::var(name).ok().as_deref().map(str::as_bytes)),
+            SecretRef::File(path) => Self::with(from, read(path).ok().as_deref()),
+        }
+    }
+
+    fn with(from: &SecretRef, content: Option<&[u8]>) -> Arc<Self> {
+        static HELD: Shared<(SecretRef, Option<[u8; 32]>), Dependency> = Shared::new();
+        let key = (from.clone(), content.map(|content| Sha256::digest(content).into()));
+        let made = HELD.get_or_make(&key, || {
+            let (from, content) = key.clone();
+            Ok::<_, std::convert::Infallible>(Self { from, content })
+        });
+        match made {
+            Ok(dependency) => dependency,
+        }
     }
 }
 
@@ -70,7 +84,7 @@ pub struct Context<'a> {
     /// What was found wrong.
     pub report: Report,
     /// What was read besides the file.
-    pub dependencies: Vec<Dependency>,
+    pub dependencies: Vec<Arc<Dependency>>,
     /// How many of the errors are about providers alone.
     pub provider_errors: usize,
     folder: PathBuf,
@@ -138,8 +152,10 @@ impl<'a> Context<'a> {
     /// Reads a file that the policy names.
     pub fn file(&mut self, pointer: &str, written: &str) -> Option<Vec<u8>> {
         let path = self.path(written);
-        self.depend(&SecretRef::File(path.clone()));
-        match read(&path) {
+        let content = read(&path);
+        let dependency = Dependency::with(&SecretRef::File(path.clone()), content.as_deref().ok());
+        self.dependencies.push(dependency);
+        match content {
             Ok(content) => Some(content),
             Err(error) => {
                 let message = format!("`{}` cannot be read: {}", shown(&path), words(error.kind()));

@@ -1,5 +1,6 @@
 //! The meaning of a provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -8,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::context::Context;
 use crate::diagnostics::Diagnostic;
 use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
-use crate::oauth::jwk::{KeySet, KeySetError};
+use crate::oauth::jwk::KeySetError;
 use crate::oauth::jws::Algorithm;
 use crate::oauth::key::{Key, KeyError};
 use crate::oauth::url::{EndpointUrl, IssuerUrl};
@@ -20,7 +21,7 @@ use crate::policy::document::provider::{
 use crate::policy::document::scalar::DurationText;
 use crate::providers::api_key::ApiKey;
 use crate::providers::hmac::HmacSettings;
-use crate::providers::jwks::{JwksSettings, KeySource};
+use crate::providers::jwks::{FixedKeys, JwksSettings, KeySource};
 use crate::providers::keys::KeyTimes;
 use crate::providers::oidc::OidcSettings;
 use crate::providers::{Definition, Settings};
@@ -126,7 +127,7 @@ fn key_source(
         }
         None => (format!("{pointer}/inline"), serde_json::to_vec(written.inline.as_ref()?).ok()?),
     };
-    match KeySet::from_document(&text, algorithms) {
+    match FixedKeys::read(&text, algorithms) {
         Err(error) => {
             let diagnostic = Diagnostic::error(codes::INVALID_KEY, error.to_string());
             let help = if error == KeySetError::SharedSecret {
@@ -135,8 +136,11 @@ fn key_source(
                 "write a JWK Set (`{ \"keys\": [...] }`) or PEM blocks of public keys or certificates"
             };
             context.push(diagnostic.help(help), &pointer);
+            // The file is broken, and the rest of it is still to be judged.
+            Some(KeySource::Fixed(Arc::default()))
         }
-        Ok(set) => {
+        Ok(keys) => {
+            let set = keys.set();
             for left_out in set.left_out() {
                 let kid = left_out.kid.as_ref().map(|kid| format!(" `{kid}`")).unwrap_or_default();
                 context.error(&pointer, codes::INVALID_KEY, format!("key{kid}: {}", left_out.error));
@@ -144,9 +148,9 @@ fn key_source(
             if set.keys().is_empty() && set.left_out().is_empty() {
                 context.error(&pointer, codes::INVALID_KEY, "the set holds no key");
             }
+            Some(KeySource::Fixed(keys))
         }
     }
-    Some(KeySource::Text(text))
 }
 
 fn hmac(context: &mut Context<'_>, written: &HmacDocument, pointer: &str) -> Option<HmacSettings> {

@@ -10,7 +10,7 @@ use super::{limits, rules, upstream};
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
-use crate::engine::service::{DenialForm, ServerRequests, UriForm, Visits};
+use crate::engine::service::{DenialForm, RulePlaces, ServerRequests, UriForm, Visits};
 use crate::mcp::era::Revisions;
 use crate::oauth::challenge::is_scope_token;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UrlErrorKind};
@@ -67,9 +67,13 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
         required_claims: authentication.required_claims.iter().flatten().map(required_claim).collect(),
         default_scopes,
         access: Arc::new(rules?),
-        rule_places: (0..document.rules.as_ref().map_or(0, Vec::len))
-            .map(|index| context.tree.line_at(&format!("/rules/{index}")))
-            .collect(),
+        rule_places: RulePlaces {
+            file: context.tree.source.name.as_str().into(),
+            lines: (0..document.rules.as_ref().map_or(0, Vec::len))
+                .map(|index| context.tree.value_at(&format!("/rules/{index}")).start().0)
+                .map(|line| u32::try_from(line).unwrap_or(u32::MAX))
+                .collect(),
+        },
         limits,
         denials: match document.denials {
             None | Some(DenialMode::Forbidden) => DenialForm::Forbidden,

@@ -29,7 +29,7 @@ fn loaded(rest: &str) -> Loaded {
          authentication: {{ providers: [k] }}\n{rest}\n"
     );
     let source = Arc::new(Source { name: "s.yaml".to_owned(), text });
-    let policies = vec![File { path: PathBuf::from("s.yaml"), text: Ok(source) }];
+    let policies = vec![File { path: PathBuf::from("s.yaml").into(), text: Ok(source) }];
     load::load(&Files { installation: None, policies }, &Overrides::default(), &Before::default())
 }
 

@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, LiteralValue, SelectExpr, operators};
 use cel::parser::Parser;
 
-use super::super::pattern;
+use super::super::automaton;
 use super::node::{Arithmetic, Fold, Function, Member, Node, Order, Origin, Reads, Root, Type};
 use super::{ConditionError, Phase};
 
@@ -318,7 +318,7 @@ fn function(name: &str, parts: Vec<Typed>) -> Result<Typed, ConditionError> {
         let Node::Text(expression) = expression.node else {
             return Err(ConditionError::Unsupported("a regular expression that is not a literal"));
         };
-        return Ok(Typed::new(Node::Matches(Box::new(subject.node), pattern::search(&expression)?), Type::Bool));
+        return Ok(Typed::new(Node::Matches(Box::new(subject.node), automaton::search(&expression)?), Type::Bool));
     }
     let (function, demanded, result): (_, &[Type], _) = match name {
         "size" => (Function::Size, &[Type::Unknown], Type::Int),

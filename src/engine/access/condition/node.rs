@@ -1,5 +1,7 @@
 //! The checked form of a condition.
 
+use std::sync::Arc;
+
 use regex::Regex;
 
 /// What a condition reads, known before it runs.
@@ -40,7 +42,7 @@ pub(super) enum Node {
     In(Box<[Self; 2]>),
     Arithmetic(Arithmetic, Box<[Self; 2]>),
     Call(Function, Vec<Self>),
-    Matches(Box<Self>, Regex),
+    Matches(Box<Self>, Arc<Regex>),
     /// True unless its part is decided to be false (CEL `@not_strictly_false`).
     NotFalse(Box<Self>),
     Fold(Box<Fold>),

@@ -1,0 +1,254 @@
+//! How the files look from outside: which there are, and whether they may have changed. Reads none.
+//!
+//! A folder whose stamp is the same still holds the same names, so after an event it is not listed again. Not every file
+//! system keeps that promise, and none does within one tick of its clock: a stamp counts only when it was old enough as the
+//! folder was listed, and a look without an event (the poll) is always a full one.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::by_path::FilePath;
+use super::codes;
+use super::source::{INSTALLATION, Layout, shown};
+use crate::diagnostics::Diagnostic;
+use crate::secret::words;
+
+/// What changed so shortly before it was looked at may change again without looking different from outside.
+const CLOCK_TICK: Duration = Duration::from_secs(2);
+
+/// How a file or folder looks from outside: what differs means that it may say something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<SystemTime>,
+    changed: (i64, i64),
+    size: u64,
+    inode: (u64, u64),
+}
+
+/// How every file looks. Of one that is not there, there is no stamp.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    pub(super) installation: Option<(FilePath, Option<Stamp>)>,
+    /// Sorted.
+    pub(super) policies: Arc<Vec<FilePath>>,
+    pub(super) stamps: Vec<Option<Stamp>>,
+    /// What is wrong with folders.
+    pub(super) folders: Vec<String>,
+}
+
+/// What was found in each folder of a layout the last time.
+#[derive(Debug, Clone, Default)]
+pub struct Folders {
+    listed: Vec<Listed>,
+    all: Arc<Vec<FilePath>>,
+}
+
+#[derive(Debug, Clone)]
+struct Listed {
+    /// How the folder looked before it was listed; `None` when that does not tell whether it has changed.
+    stamp: Option<Stamp>,
+    paths: Arc<Vec<FilePath>>,
+}
+
+/// Whether folders that look the same are listed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// All are.
+    Full,
+    /// Only those that look different.
+    Changes,
+}
+
+impl Layout {
+    /// Looks at every file from outside. `folders` are those of the last look, and become those of this one.
+    #[must_use]
+    pub fn look(&self, folders: &mut Folders, depth: Depth) -> Look {
+        let before = std::mem::take(&mut folders.listed);
+        let mut wrong = Vec::new();
+        for (index, path) in self.policies.iter().enumerate() {
+            let known = before.get(index);
+            match list(path, known, depth) {
+                Ok(listed) => folders.listed.push(listed),
+                Err(diagnostic) => {
+                    wrong.push(diagnostic.message);
+                    // The place is kept for the folders behind it.
+                    folders.listed.push(Listed { stamp: None, paths: Arc::default() });
+                }
+            }
+        }
+        match folders.listed.as_slice() {
+            [only] => folders.all = Arc::clone(&only.paths),
+            several => {
+                let mut all: Vec<FilePath> = several.iter().flat_map(|listed| listed.paths.iter()).cloned().collect();
+                all.sort_unstable();
+                all.dedup();
+                if *folders.all != all {
+                    folders.all = Arc::new(all);
+                }
+            }
+        }
+        let policies = Arc::clone(&folders.all);
+        Look {
+            installation: self.installation.clone().map(|path| {
+                let stamp = Stamp::of(&path);
+                (path.into(), stamp)
+            }),
+            stamps: policies.iter().map(|path| Stamp::of(path)).collect(),
+            policies,
+            folders: wrong,
+        }
+    }
+}
+
+/// What is in the folder at `path`, unless `known` tells.
+fn list(path: &Path, known: Option<&Listed>, depth: Depth) -> Result<Listed, Diagnostic> {
+    let began = SystemTime::now();
+    // Taken before listing: what comes in between shows at the next look.
+    let stamp = Stamp::of(path);
+    if let Some(known) = known.filter(|known| depth == Depth::Changes && known.stamp.is_some() && known.stamp == stamp)
+    {
+        return Ok(known.clone());
+    }
+    let stamp = stamp.filter(|stamp| stamp.is_settled(began));
+    let paths = policy_paths(path)?;
+    let same = known.filter(|known| {
+        known.paths.len() == paths.len()
+            && known.paths.iter().zip(&paths).all(|(known, path)| known.as_os_str() == path.as_os_str())
+    });
+    Ok(match same {
+        Some(known) => Listed { stamp, paths: Arc::clone(&known.paths) },
+        None => Listed { stamp, paths: Arc::new(paths.into_iter().map(FilePath::from).collect()) },
+    })
+}
+
+/// The policies at `path`, sorted: a file, or those in a folder.
+///
+/// # Errors
+/// A folder that is missing, unreadable or empty.
+pub(super) fn policy_paths(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let unreadable = |error: std::io::Error| {
+        Diagnostic::error(codes::UNREADABLE, format!("`{}` cannot be read: {}", shown(path), words(error.kind())))
+            .help("name a policy file, or a directory with `portcullis.yaml` and `policies/`")
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let hidden = name.to_str().is_none_or(|name| name.starts_with('.'));
+        let extension = Path::new(&name).extension();
+        let yaml = extension.is_some_and(|extension| extension == "yaml" || extension == "yml");
+        // What is no file (a dangling link in the middle of an update, a folder) is reported by reading it: a policy whose
+        // place something else has taken was not deleted.
+        if yaml && !hidden && name != INSTALLATION {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Err(Diagnostic::error(codes::NO_POLICY, format!("no policy in `{}`", shown(path)))
+            .help("a policy is a file that ends in `.yaml`"));
+    }
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| path.join(name)).collect())
+}
+
+impl Stamp {
+    /// How the file at `path` looks; a link looks like what it leads to.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+            inode: (metadata.dev(), metadata.ino()),
+        })
+    }
+
+    /// Whether the file changed long enough before `moment` for a further change to show.
+    pub(super) fn is_settled(&self, moment: SystemTime) -> bool {
+        let seconds = u64::try_from(self.changed.0).unwrap_or_default();
+        moment.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| now.as_secs() > seconds + CLOCK_TICK.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(path: &Path) -> Layout {
+        Layout { installation: None, policies: vec![path.to_owned()] }
+    }
+
+    fn names(look: &Look) -> Vec<String> {
+        look.policies.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn n05_a_folder_that_changed_a_moment_ago_is_listed_again_whatever_it_looks_like() {
+        let directory = tempfile::tempdir().unwrap();
+        let (layout, mut folders) = (layout(directory.path()), Folders::default());
+        for (name, known) in [("b.yaml", vec!["b.yaml"]), ("a.yml", vec!["a.yml", "b.yaml"])] {
+            std::fs::write(directory.path().join(name), "x").unwrap();
+            assert_eq!(names(&layout.look(&mut folders, Depth::Changes)), known);
+            assert_eq!(folders.listed.first().unwrap().stamp, None, "within a tick its stamp tells nothing");
+        }
+    }
+
+    #[test]
+    fn n05_a_folder_that_does_not_tell_of_a_change_hides_it_from_no_full_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let (layout, mut folders) = (layout(directory.path()), Folders::default());
+        std::fs::write(directory.path().join("a.yaml"), "x").unwrap();
+        let first = layout.look(&mut folders, Depth::Full);
+        std::fs::write(directory.path().join("b.yaml"), "x").unwrap();
+        // As if the folder had not changed for long, and looked so before and after.
+        let lie = |folders: &mut Folders| folders.listed.first_mut().unwrap().stamp = Stamp::of(directory.path());
+        lie(&mut folders);
+        let second = layout.look(&mut folders, Depth::Changes);
+        assert!(Arc::ptr_eq(&first.policies, &second.policies), "a folder that looks the same is not listed again");
+        lie(&mut folders);
+        assert_eq!(names(&layout.look(&mut folders, Depth::Full)), ["a.yaml", "b.yaml"]);
+        // A change of a file needs no listing.
+        lie(&mut folders);
+        let before = layout.look(&mut folders, Depth::Changes);
+        std::fs::write(directory.path().join("a.yaml"), "another").unwrap();
+        assert_ne!(before, layout.look(&mut folders, Depth::Changes));
+    }
+
+    #[test]
+    fn n05_a_link_that_is_swapped_looks_different() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for version in ["one", "two"] {
+            std::fs::create_dir(at(version)).unwrap();
+            std::fs::write(at(version).join("a.yaml"), "x").unwrap();
+        }
+        // As an orchestrator mounts a map of files: the names stay, a link in the middle of their way is replaced.
+        std::os::unix::fs::symlink("one", at("..data")).unwrap();
+        std::fs::create_dir(at("policies")).unwrap();
+        std::os::unix::fs::symlink("../..data/a.yaml", at("policies/a.yaml")).unwrap();
+        let (layout, mut folders) = (layout(&at("policies")), Folders::default());
+        let before = layout.look(&mut folders, Depth::Full);
+        assert_eq!(before, layout.look(&mut folders, Depth::Changes), "nothing has changed");
+        std::os::unix::fs::symlink("two", at("..next")).unwrap();
+        std::fs::rename(at("..next"), at("..data")).unwrap();
+        assert_ne!(before, layout.look(&mut folders, Depth::Changes));
+    }
+
+    #[test]
+    fn n05_a_folder_that_was_gone_for_a_moment_deletes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (layout, mut folders) = (layout(directory.path()), Folders::default());
+        let look = layout.look(&mut folders, Depth::Full);
+        std::fs::write(directory.path().join("a.yaml"), "x").unwrap();
+        let mut texts = crate::policy::source::Texts::default();
+        let report = layout.read_again(&look, &mut texts).unwrap_err();
+        assert!(report.has_errors(), "the look found no policy, and what came after was not looked at");
+        let look = layout.look(&mut folders, Depth::Changes);
+        assert_eq!(layout.read_again(&look, &mut texts).unwrap().policies.len(), 1);
+    }
+}
