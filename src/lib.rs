@@ -14,8 +14,10 @@
 //!    gateway      the path of a request on Pingora: front filter, admission, relay, answers, audit
 //!    reload       follows the files: watch, settle, load, compile, swap
 //! 4  policy       from YAML to what runs; the only place that names YAML
+//!    signin       the authorization server of a service: endpoints and pages; it knows no policy
 //! 3  stages       optional steps at the edge, one file each: origin, CORS, method, content type
-//!    providers    whoever vouches for tokens, one file each: oidc, jwks, hmac, api_key
+//!    providers    whoever vouches for tokens, one file each: oidc, jwks, hmac, introspection, api_key; own tokens
+//!    stores       where the state of sign-in is kept, one file each, one contract
 //!    egress       every fetch; the only place that names the HTTP client
 //! 2  engine       snapshot, services, rules, limits, decisions, and the traits that floor 3 implements; opens no socket
 //! 1  mcp          the protocol: messages, operations, eras, lists, event streams
@@ -33,7 +35,7 @@
 //! ```text
 //! front filter    one Host, one Authorization, one framing, no dot segments, a deadline for the head
 //! address         who is asking, through trusted proxies; too many failures end here
-//! route           host and path to a service, or to an answer of the gateway's own (metadata, health)
+//! route           host and path to a service, or to an answer of the gateway's own (metadata, sign-in, health)
 //! edge stages     origin, CORS, method, content type
 //! authenticate    a token to an identity; what was verified is cached, what is decided never
 //! read            the body, bounded, and only now
@@ -86,5 +88,7 @@ pub mod reload;
 pub mod secret;
 pub mod server;
 pub mod shared;
+pub mod signin;
 pub mod stages;
+pub mod stores;
 pub mod telemetry;

@@ -10,8 +10,8 @@ const FLOORS: [&[&str]; 7] = [
     &["diagnostics", "secret", "shared", "telemetry"],
     &["mcp", "oauth"],
     &["engine"],
-    &["stages", "providers", "egress"],
-    &["policy"],
+    &["stages", "providers", "stores", "egress"],
+    &["policy", "signin"],
     &["gateway", "reload", "server"],
     &["cli"],
 ];

@@ -56,9 +56,12 @@ fn every_yaml_file_names_its_schema_and_every_example_explains_itself() {
     for file in &yaml {
         let text = read(file);
         let schema = text.lines().next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
-        let is_installation = file.file_name().is_some_and(|name| name == "portcullis.yaml");
-        let wanted =
-            root().join("schema").join(if is_installation { "portcullis.schema.json" } else { "policy.schema.json" });
+        let kind = match file.file_name().and_then(|name| name.to_str()) {
+            Some("portcullis.yaml") => "portcullis",
+            Some("users.yaml") => "users",
+            _ => "policy",
+        };
+        let wanted = root().join("schema").join(format!("{kind}.schema.json"));
         let mut resolved = file.parent().expect("a folder").to_owned();
         for part in schema.unwrap_or_default().split('/') {
             if part == ".." {

@@ -14,10 +14,15 @@ fn root() -> &'static Path {
 /// The ids that the table must have, whatever else it has.
 fn required() -> Vec<String> {
     let tokens = (1..=25).map(|number| format!("A{number:02}"));
+    let opaque = (1..=7).map(|number| format!("B{number:02}"));
     let wire = (1..=7).chain(9..=10).map(|number| format!("L{number:02}"));
     let messages = (1..=15).chain(17..=17).map(|number| format!("K{number:02}"));
     let streams = (1..=7).map(|number| format!("M{number:02}"));
-    tokens.chain(wire).chain(messages).chain(streams).collect()
+    let flow = (1..=10).map(|number| format!("E{number:02}"));
+    let consent =
+        (1..=6).flat_map(|number| [format!("F{number:02}"), format!("G{number:02}"), format!("I{number:02}")]);
+    let grants = (1..=8).chain(10..=10).map(|number| format!("H{number:02}"));
+    tokens.chain(opaque).chain(flow).chain(consent).chain(grants).chain(wire).chain(messages).chain(streams).collect()
 }
 
 /// One row: an id or number, what it says, and the tests that prove it.

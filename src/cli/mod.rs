@@ -2,9 +2,11 @@
 
 mod check;
 mod demo;
+mod import;
 mod schema;
 mod serve;
 mod token;
+mod user;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -34,11 +36,16 @@ enum Command {
     Serve(serve::Arguments),
     /// Say everything that is wrong with the policies.
     Check(check::Arguments),
-    /// Print the JSON Schema of one of the two kinds of file.
+    /// Print the JSON Schema of one of the kinds of file.
     Schema(schema::Arguments),
+    /// Write the policy that means what the settings of oauth-mcp-proxy meant.
+    Import(import::Arguments),
     /// Make a token for development, or explain one.
     #[command(subcommand)]
     Token(token::Command),
+    /// Manage the people of a `local` provider.
+    #[command(subcommand)]
+    User(user::Command),
     /// Run a gateway with a small MCP server behind it.
     Demo(demo::Arguments),
 }
@@ -84,7 +91,9 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Token(command) => token::run(&command),
+        Command::User(command) => user::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -21,12 +21,15 @@ enum Which {
     Policy,
     /// `portcullis.yaml`
     Installation,
+    /// The file of a `local` provider
+    Users,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let kind = match arguments.kind {
         Which::Policy => Kind::Policy,
         Which::Installation => Kind::Installation,
+        Which::Users => Kind::Users,
     };
     print(&format!("{:#}\n", kind.schema()));
     ExitCode::SUCCESS

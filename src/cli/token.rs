@@ -190,7 +190,7 @@ async fn tell(service: &Service, token: &str) -> bool {
         let provider = &provider.provider;
         let verdict = if provider.answers_for(jws::unverified_issuer(token).as_deref()) {
             match tokio::time::timeout(PATIENCE, provider.verify(token)).await {
-                Ok(Ok(_)) => "the signature is good".to_owned(),
+                Ok(Ok(_)) => "vouches for the token".to_owned(),
                 Ok(Err(denial)) => refusal(&denial),
                 Err(_) => "does not answer".to_owned(),
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use super::Class;
+use crate::engine::fetch::Target;
 use crate::oauth::address::{AddressClass, classify};
 
 type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
@@ -16,7 +16,7 @@ type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Sen
 /// The rules of one class.
 #[derive(Clone)]
 pub struct Guard {
-    class: Class,
+    class: Target,
     allowed_hosts: Vec<String>,
     look_up: Arc<dyn Fn(String) -> Found + Send + Sync>,
 }
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Guard {
 impl Guard {
     /// Rules of `class`; `allowed_hosts` are the operator's exceptions, and never a stranger's.
     #[must_use]
-    pub fn new(class: Class, allowed_hosts: Vec<String>) -> Self {
+    pub fn new(class: Target, allowed_hosts: Vec<String>) -> Self {
         let look_up = |host: String| -> Found {
             Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
         };
@@ -59,7 +59,7 @@ impl Guard {
             || address.is_some_and(|address| classify(address) == AddressClass::Loopback);
         match (url.scheme(), self.class) {
             ("https", _) => {}
-            ("http", Class::Operator) if local => {}
+            ("http", Target::Operator) if local => {}
             _ => return Err("the scheme must be https"),
         }
         match address {
@@ -72,11 +72,11 @@ impl Guard {
     fn address(&self, host: &str, address: IpAddr) -> Result<(), &'static str> {
         let accepted = match (self.class, classify(address)) {
             (_, AddressClass::Public) => true,
-            (Class::Operator, AddressClass::Private | AddressClass::Loopback) => true,
-            (Class::Operator, AddressClass::LinkLocal | AddressClass::CloudMetadata | AddressClass::Special) => {
+            (Target::Operator, AddressClass::Private | AddressClass::Loopback) => true,
+            (Target::Operator, AddressClass::LinkLocal | AddressClass::CloudMetadata | AddressClass::Special) => {
                 self.allowed_hosts.iter().any(|allowed| allowed == host)
             }
-            (Class::Stranger, _) => false,
+            (Target::Stranger, _) => false,
         };
         if accepted { Ok(()) } else { Err("the address is not one that may be fetched from") }
     }

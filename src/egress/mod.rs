@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Certificate, Client, Proxy, StatusCode, redirect};
+use http::header::{ACCEPT, HeaderValue};
+use http::{Request, Response, StatusCode};
+use reqwest::{Certificate, Client, Proxy, redirect};
 use url::Url;
 
-use crate::engine::fetch::{Fetch, FetchError};
+use crate::engine::fetch::{Fetch, FetchError, Target};
 use guard::Guard;
 
 /// Bytes of a document at most.
@@ -33,15 +34,6 @@ pub struct EgressSettings {
     pub proxy: Option<Url>,
     /// Hosts whose link-local or metadata address is accepted.
     pub allowed_hosts: Vec<String>,
-}
-
-/// Who named a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The operator, in the configuration.
-    Operator,
-    /// Somebody on the network, such as a client that names its own metadata document.
-    Stranger,
 }
 
 /// Why fetching cannot be set up.
@@ -66,19 +58,18 @@ impl Egress {
             let guard = Guard::new(class, settings.allowed_hosts.clone());
             client(settings, &guard).map(|client| (client, guard))
         };
-        Ok(Self { operator: with(Class::Operator)?, stranger: with(Class::Stranger)? })
+        Ok(Self { operator: with(Target::Operator)?, stranger: with(Target::Stranger)? })
     }
 
-    /// Gets a document of at most 512 KiB within 5 seconds.
-    ///
-    /// # Errors
-    /// What went wrong, for the log only.
-    pub async fn fetch(&self, class: Class, url: &Url) -> Result<Bytes, FetchError> {
-        let (client, guard) = if class == Class::Operator { &self.operator } else { &self.stranger };
+    /// Sends a request under the rules of its class and reads its answer: at most 512 KiB within 5 seconds.
+    async fn within_bounds(&self, target: Target, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
+        let (client, guard) = if target == Target::Operator { &self.operator } else { &self.stranger };
+        let url = Url::parse(&request.uri().to_string());
+        let url = url.map_err(|error| FetchError { url: String::new(), cause: error.to_string() })?;
         let shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
         let failed = |cause: String| FetchError { url: shown.clone(), cause };
-        guard.check(url).map_err(|cause| failed(cause.to_owned()))?;
-        match tokio::time::timeout(LONGEST, document(client, url)).await {
+        guard.check(&url).map_err(|cause| failed(cause.to_owned()))?;
+        match tokio::time::timeout(LONGEST, answered(client, request)).await {
             Ok(outcome) => outcome.map_err(failed),
             Err(_) => Err(failed("no answer within 5 seconds".to_owned())),
         }
@@ -88,7 +79,18 @@ impl Egress {
 #[async_trait]
 impl Fetch for Egress {
     async fn get(&self, url: &Url) -> Result<Bytes, FetchError> {
-        self.fetch(Class::Operator, url).await
+        let failed = |cause: String| FetchError { url: url.origin().ascii_serialization(), cause };
+        let request = Request::get(url.as_str()).header(ACCEPT, HeaderValue::from_static("application/json"));
+        let request = request.body(Bytes::new()).map_err(|error| failed(error.to_string()))?;
+        let answer = self.within_bounds(Target::Operator, request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(failed(format!("status {}", status.as_u16()))),
+        }
+    }
+
+    async fn send(&self, target: Target, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
+        self.within_bounds(target, request).await
     }
 }
 
@@ -107,12 +109,9 @@ fn client(settings: &EgressSettings, guard: &Guard) -> Result<Client, reqwest::E
     builder.build()
 }
 
-async fn document(client: &Client, url: &Url) -> Result<Bytes, String> {
-    let request = client.get(url.clone()).header(ACCEPT, HeaderValue::from_static("application/json"));
-    let mut answer = request.send().await.map_err(|error| told(&error))?;
-    if answer.status() != StatusCode::OK {
-        return Err(format!("status {}", answer.status().as_u16()));
-    }
+async fn answered(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+    let request = reqwest::Request::try_from(request).map_err(|error| told(&error))?;
+    let mut answer = client.execute(request).await.map_err(|error| told(&error))?;
     let mut document = BytesMut::new();
     while let Some(piece) = answer.chunk().await.map_err(|error| told(&error))? {
         if document.len() + piece.len() > LARGEST {
@@ -120,7 +119,10 @@ async fn document(client: &Client, url: &Url) -> Result<Bytes, String> {
         }
         document.extend_from_slice(&piece);
     }
-    Ok(document.freeze())
+    let mut whole = Response::new(document.freeze());
+    *whole.status_mut() = answer.status();
+    *whole.headers_mut() = std::mem::take(answer.headers_mut());
+    Ok(whole)
 }
 
 /// The whole chain of causes: the client's own first line never says what happened.

@@ -38,6 +38,14 @@ async fn get(url: &str) -> Result<Bytes, String> {
     egress().get(&url.parse().unwrap()).await.map_err(|error| error.to_string())
 }
 
+async fn document(client: &Client, url: &Url) -> Result<Bytes, String> {
+    answered(client, Request::get(url.as_str()).body(Bytes::new()).unwrap()).await.map(Response::into_body)
+}
+
+async fn as_stranger(url: &str) -> Result<Response<Bytes>, FetchError> {
+    egress().send(Target::Stranger, Request::get(url).body(Bytes::new()).unwrap()).await
+}
+
 #[tokio::test]
 async fn q01_a_document_is_got_and_redirects_are_not_followed() {
     let good = server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", Duration::ZERO);
@@ -94,9 +102,9 @@ async fn q02_a_stranger_reaches_public_addresses_only() {
         "https://[64:ff9b::a00:1]/",
         "https://192.0.2.1/",
     ] {
-        assert!(egress().fetch(Class::Stranger, &url.parse().unwrap()).await.is_err(), "{url}");
+        assert!(as_stranger(url).await.is_err(), "{url}");
     }
-    let by_name = egress().fetch(Class::Stranger, &"https://localhost:1/".parse().unwrap()).await.unwrap_err();
+    let by_name = as_stranger("https://localhost:1/").await.unwrap_err();
     assert!(by_name.cause.contains("may be fetched"), "judged where the name is resolved: {by_name}");
     assert!(egress().stranger.1.check(&"https://8.8.8.8/".parse().unwrap()).is_ok());
 }
@@ -121,7 +129,7 @@ async fn resolved(guard: &Guard) -> Result<Vec<String>, String> {
 #[tokio::test]
 async fn q02_a_name_that_changes_its_mind_is_judged_by_the_answer_that_is_connected_to() {
     let (look_up, asked) = changing(&[&["8.8.8.8"], &["127.0.0.1"]]);
-    let stranger = Guard::new(Class::Stranger, Vec::new()).asking(look_up);
+    let stranger = Guard::new(Target::Stranger, Vec::new()).asking(look_up);
     assert_eq!(resolved(&stranger).await.unwrap(), ["8.8.8.8"], "the addresses judged are those connected to");
     assert_eq!(asked.load(Ordering::SeqCst), 1, "and nobody asks a second time in between");
     assert!(resolved(&stranger).await.unwrap_err().contains("may be fetched"), "the next answer is judged again");
@@ -130,7 +138,7 @@ async fn q02_a_name_that_changes_its_mind_is_judged_by_the_answer_that_is_connec
     let good = server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", Duration::ZERO);
     let url: Url = good.as_str().replace("127.0.0.1", "localhost").parse().unwrap();
     let (look_up, asked) = changing(&[&["127.0.0.1"], &["169.254.169.254"], &["127.0.0.1", "169.254.169.254"]]);
-    let guard = Guard::new(Class::Operator, Vec::new()).asking(look_up);
+    let guard = Guard::new(Target::Operator, Vec::new()).asking(look_up);
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = client(&EgressSettings::default(), &guard).unwrap();
     assert_eq!(document(&client, &url).await.unwrap(), Bytes::from_static(b"{}"));
@@ -171,16 +179,57 @@ async fn q02_each_class_judges_every_kind_of_address_that_a_name_may_have() {
         ("192.0.2.1", false),
         ("2001:db8::1", false),
     ] {
-        assert_eq!(judged(Class::Operator, &[], ip).await, operator, "operator: {ip}");
-        assert!(judged(Class::Operator, &["id.example"], ip).await, "operator, listed: {ip}");
-        assert!(!judged(Class::Stranger, &["id.example"], ip).await, "a stranger reaches no special address: {ip}");
+        assert_eq!(judged(Target::Operator, &[], ip).await, operator, "operator: {ip}");
+        assert!(judged(Target::Operator, &["id.example"], ip).await, "operator, listed: {ip}");
+        assert!(!judged(Target::Stranger, &["id.example"], ip).await, "a stranger reaches no special address: {ip}");
     }
     for ip in ["8.8.8.8", "2606:4700:4700::1111"] {
-        assert!(judged(Class::Operator, &[], ip).await && judged(Class::Stranger, &[], ip).await, "public: {ip}");
+        assert!(judged(Target::Operator, &[], ip).await && judged(Target::Stranger, &[], ip).await, "public: {ip}");
     }
-    let stranger = Guard::new(Class::Stranger, vec!["id.example".into()]);
+    let stranger = Guard::new(Target::Stranger, vec!["id.example".into()]);
     for url in ["http://id.example/", "http://localhost/", "http://8.8.8.8/", "ftp://id.example/"] {
         assert!(stranger.check(&url.parse().unwrap()).is_err(), "a stranger's document comes over https: {url}");
     }
     assert!(stranger.check(&"https://id.example/".parse().unwrap()).is_ok());
+}
+
+async fn send(method: &str, url: &Url) -> Result<Response<Bytes>, String> {
+    let request = Request::builder().method(method).uri(url.as_str()).header("x-asked", "yes");
+    let request = request.body(Bytes::from_static(b"token=x")).unwrap();
+    egress().send(Target::Operator, request).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn q01_any_status_is_an_answer_and_redirects_are_not_followed() {
+    let (listener, seen) = (TcpListener::bind("127.0.0.1:0").unwrap(), std::sync::mpsc::channel());
+    let url: Url = format!("http://{}/ask?a=b", listener.local_addr().unwrap()).parse().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"token=x") {
+            let mut piece = [0; 1024];
+            let length = stream.read(&mut piece).unwrap();
+            request.extend_from_slice(&piece[..length]);
+        }
+        stream.write_all(b"HTTP/1.1 418 Teapot\r\nx-said: so\r\ncontent-length: 3\r\n\r\nno!").unwrap();
+        seen.0.send(String::from_utf8(request).unwrap().to_lowercase()).unwrap();
+    });
+    let answer = send("POST", &url).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-said"].to_str().unwrap()), (418, "so"));
+    assert_eq!(answer.body(), &Bytes::from_static(b"no!"));
+    let asked = seen.1.recv().unwrap();
+    assert!(asked.starts_with("post /ask?a=b http/1.1\r\n") && asked.contains("x-asked: yes\r\n"), "{asked}");
+
+    let moved =
+        server(b"HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", Duration::ZERO);
+    assert_eq!(send("POST", &moved).await.unwrap().status().as_u16(), 307);
+}
+
+#[tokio::test]
+async fn j02_an_answer_is_bounded_whatever_its_status() {
+    let large: &'static [u8] =
+        Box::leak([&b"HTTP/1.1 500 No\r\n\r\n"[..], &vec![b'a'; LARGEST + 1]].concat().into_boxed_slice());
+    assert!(send("POST", &server(large, Duration::ZERO)).await.unwrap_err().contains("512 KiB"));
+    let slow = server(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{", Duration::from_secs(30));
+    assert!(send("POST", &slow).await.unwrap_err().contains("5 seconds"));
 }

@@ -171,6 +171,8 @@ reasons! {
     SignatureInvalid = "signature-invalid", 401, 401, "invalid token";
     /// A registered claim is missing or of the wrong type.
     ClaimInvalid = "claim-invalid", 401, 401, "invalid token";
+    /// The provider says that the token is not active (RFC 7662 section 2.2).
+    TokenInactive = "token-inactive", 401, 401, "invalid token";
     /// Past `exp`.
     TokenExpired = "token-expired", 401, 401, "token expired";
     /// Before `nbf`, or `iat` in the future.
@@ -185,7 +187,7 @@ reasons! {
     ClaimMissing = "claim-missing", 401, 401, "invalid token";
     /// The token is bound to a key that a plain bearer does not prove (RFC 9449, RFC 8705).
     BindingUnproven = "binding-unproven", 401, 401, "invalid token";
-    /// The provider's keys cannot be had.
+    /// The provider's keys, or its answer about the token, cannot be had.
     ProviderUnavailable = "provider-unavailable", 503, 503, "identity provider unavailable";
     /// A body without a length, above the bound for such bodies.
     LengthRequired = "length-required", 411, 411, "content-length required";

@@ -1,6 +1,7 @@
 //! What the engine asks of an identity provider.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -21,6 +22,16 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Whether this provider, and no other, answers for tokens that claim `issuer`. `None` is a token that is no JWT.
     fn answers_for(&self, issuer: Option<&str>) -> bool;
+
+    /// Whether the token with this SHA-256 is on a closed list of this provider: no other is asked about it then.
+    fn holds(&self, _hash: &[u8; 32]) -> bool {
+        false
+    }
+
+    /// How long what was verified may be kept at most, however long the token lives.
+    fn keeps_facts(&self) -> Duration {
+        Duration::MAX
+    }
 
     /// Verifies one token. Called only when no cached fact exists.
     ///

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use super::access::AccessTable;
 use super::authentication::Authentication;
 use super::decision::{Denial, Reason};
+use super::issuing::Issuing;
 use super::limits::Limits;
 use super::stage::Stage;
 use crate::mcp::era::Revisions;
@@ -83,6 +84,8 @@ pub struct Pipeline {
     pub default_scopes: Vec<String>,
     /// Where each rule is written, for the audit record.
     pub rule_places: RulePlaces,
+    /// The authorization server, in a service that has its own.
+    pub issuing: Option<Arc<Issuing>>,
 }
 
 /// Where the rules of a policy are written.

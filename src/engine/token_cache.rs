@@ -85,8 +85,10 @@ impl TokenCache {
         // Keys that changed meanwhile may not be the ones that verified.
         if provider.generation() == generation {
             let left = u64::try_from(verified.expires.saturating_sub(self.clock.unix())).unwrap_or_default();
-            let lives = LONGEST.min(Duration::from_secs(left));
-            let weight = u32::try_from(OVERHEAD + 3 * token.len()).unwrap_or(u32::MAX);
+            let lives = LONGEST.min(provider.keeps_facts()).min(Duration::from_secs(left));
+            // The claims of a JWT are in it; those of an opaque token came from elsewhere.
+            let claims = serde_json::to_vec(&verified.claims).map_or(0, |text| text.len());
+            let weight = u32::try_from(OVERHEAD + 3 * token.len().max(claims)).unwrap_or(u32::MAX);
             if !lives.is_zero() {
                 self.facts.insert(key, Fact { identity: Arc::clone(&verified), weight, lives });
             }
@@ -130,6 +132,9 @@ mod tests {
         generation: AtomicU64,
         refuses: bool,
         expires: i64,
+        /// Bytes of claims that are not in the token.
+        claims: usize,
+        keeps: Option<Duration>,
     }
 
     #[async_trait::async_trait]
@@ -146,9 +151,15 @@ mod tests {
             true
         }
 
+        fn keeps_facts(&self) -> Duration {
+            self.keeps.unwrap_or(Duration::MAX)
+        }
+
         async fn verify(&self, _: &str) -> Verified {
             self.calls.fetch_add(1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            if self.claims == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             if self.refuses {
                 return Err(Denial::new(Reason::SignatureInvalid));
             }
@@ -161,7 +172,7 @@ mod tests {
                 expires: self.expires,
                 not_before: None,
                 token_type: None,
-                claims: Default::default(),
+                claims: [("c".to_owned(), "x".repeat(self.claims).into())].into_iter().collect(),
                 token_name: String::new(),
             }))
         }
@@ -216,6 +227,25 @@ mod tests {
         counting.generation.store(0, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert!(cache.peek(provider.as_ref(), &[1; 32]).is_none(), "past `exp`");
+    }
+
+    #[tokio::test]
+    async fn b03_a_fact_is_kept_for_as_long_as_its_provider_says_and_counts_with_all_its_claims() {
+        let brief = Counting { expires: 5000, keeps: Some(Duration::from_millis(500)), ..Counting::default() };
+        let (cache, provider): (_, Arc<dyn Provider>) = (cache(), Arc::new(brief));
+        cache.identity(&provider, "t", &[1; 32]).await.unwrap();
+        assert!(cache.peek(provider.as_ref(), &[1; 32]).is_some());
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(cache.peek(provider.as_ref(), &[1; 32]).is_none(), "the token would live on");
+
+        let large: Arc<dyn Provider> = Arc::new(Counting { expires: 5000, claims: 60 << 10, ..Counting::default() });
+        for n in 0..1000_u16 {
+            let mut hash = [0; 32];
+            hash[..2].copy_from_slice(&n.to_be_bytes());
+            cache.identity(&large, "t", &hash).await.unwrap();
+        }
+        cache.facts.run_pending_tasks();
+        assert!((300..400).contains(&cache.facts.entry_count()), "{}", cache.facts.entry_count());
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::exchange::{Asked, Exchange, Expects, Outcome, Target, Token};
 use super::relay::Plan;
-use super::{Gateway, MOST_IN_FLIGHT, body, front, local, parameters};
+use super::{Gateway, MOST_IN_FLIGHT, body, front, local, parameters, signin};
 use crate::engine::decision::{Denial, Permit, Reason};
 use crate::engine::limits::Ticket;
 use crate::engine::routes::Route;
@@ -62,6 +62,10 @@ impl Gateway {
         let service = match snapshot.routes.find(&front.host, &front.path) {
             Route::Service(service) => Arc::clone(service),
             Route::Metadata(service) => return local::metadata(session.req_header(), service).map(Admitted::Answer),
+            Route::Issuer(service, endpoint) => {
+                exchange.service = Some(Arc::clone(service));
+                return signin::answer(session, exchange, &self.budget, address, endpoint).await.map(Admitted::Answer);
+            }
             Route::Unknown => return Err(Denial::new(Reason::PathUnknown)),
             Route::UnknownHost => return Err(Denial::new(Reason::HostUnknown)),
         };

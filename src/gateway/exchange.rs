@@ -160,6 +160,11 @@ impl Exchange {
         self.service.as_deref().ok_or_else(|| Denial::new(Reason::Internal))?.pipeline().map(AsRef::as_ref)
     }
 
+    /// Whether clients reach the routed service over https.
+    pub fn is_public_https(&self) -> bool {
+        self.pipeline().is_ok_and(|pipeline| pipeline.metadata_url.starts_with("https:"))
+    }
+
     /// Requests in flight, this one included.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)

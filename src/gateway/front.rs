@@ -14,8 +14,8 @@ use crate::oauth::bearer;
 const MOST_HEADERS: usize = 128;
 /// Bytes of a path at most.
 const LONGEST_PATH: usize = 2048;
-/// Bytes of a query at most; no endpoint reads one.
-const LONGEST_QUERY: usize = 8192;
+/// Bytes of a query at most: states and codes of several KiB are common.
+const LONGEST_QUERY: usize = 24 * 1024;
 /// Headers that mean something once.
 const SINGLETONS: [&str; 12] = [
     "authorization",

@@ -17,6 +17,7 @@ mod parameters;
 mod pool;
 mod relay;
 mod reply;
+mod signin;
 mod upstream;
 mod watch;
 

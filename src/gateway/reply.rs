@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    SET_COOKIE, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -17,6 +18,15 @@ use crate::engine::service::{DenialForm, Pipeline};
 use crate::mcp::error::{error_body, tool_error};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 
+/// What every answer of the gateway's own tells a browser: nothing of it is a page unless it says so, and nobody frames it,
+/// keeps it or is told where it came from.
+const SECURITY: [(HeaderName, &str); 5] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (CACHE_CONTROL, "no-store"),
+];
 /// How long a client may take to read an answer of the gateway's own.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -120,18 +130,27 @@ pub async fn write(session: &mut ServerSession, exchange: &mut Exchange, answer:
     if !session.is_body_done() {
         session.set_keepalive(None);
     }
-    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + exchange.added.len() + 6))?;
+    let mut head =
+        ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + exchange.added.len() + 10))?;
     if !answer.body.is_empty() {
         head.insert_header(CONTENT_TYPE, "application/json")?;
     }
-    head.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    head.insert_header(CACHE_CONTROL, "no-store")?;
+    for (name, value) in SECURITY {
+        head.insert_header(name, value)?;
+    }
+    if exchange.is_public_https() {
+        head.insert_header(STRICT_TRANSPORT_SECURITY, "max-age=31536000")?;
+    }
     head.insert_header("x-request-id", id(exchange))?;
     if answer.status != StatusCode::NO_CONTENT {
         head.insert_header(CONTENT_LENGTH, answer.body.len())?;
     }
     for (name, value) in answer.headers.iter().chain(&exchange.added) {
-        head.insert_header(name, value)?;
+        if *name == SET_COOKIE {
+            head.append_header(name, value)?;
+        } else {
+            head.insert_header(name, value)?;
+        }
     }
     let body = if session.req_header().method == http::Method::HEAD { Bytes::new() } else { answer.body };
     let written = async {

@@ -36,6 +36,9 @@ pub enum RedirectError {
     /// A scheme that browsers execute or that names no application.
     #[error("the scheme of the redirect URI is not accepted")]
     Scheme,
+    /// The gateway's own origin: a code would land on one of its own pages.
+    #[error("the redirect URI leads to the gateway itself")]
+    Own,
     /// The list does not contain it.
     #[error("the redirect URI is not registered")]
     NotListed,
@@ -118,6 +121,37 @@ impl RedirectUri {
         &self.written
     }
 
+    /// The host of a web address; an application's own scheme has none that means anything.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        if self.kind == Kind::PrivateUse {
+            return None;
+        }
+        let (_, rest) = self.written.split_once("://")?;
+        let authority = rest.split(['/', '?']).next()?;
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => Some(host),
+            _ => Some(authority),
+        }
+    }
+
+    /// What a content security policy calls the place that it leads to: an origin, or the scheme of an application.
+    #[must_use]
+    pub fn csp_source(&self) -> String {
+        match Url::parse(&self.written) {
+            Ok(url) if self.kind != Kind::PrivateUse => url.origin().ascii_serialization(),
+            _ => self.written.split_once(':').map(|(scheme, _)| format!("{scheme}:")).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it has the origin of `url`: scheme, host and port.
+    #[must_use]
+    pub fn leads_to(&self, url: &str) -> bool {
+        let origin = |text: &str| Url::parse(text).map(|url| url.origin());
+        self.kind != Kind::PrivateUse
+            && origin(&self.written).is_ok_and(|own| origin(url).is_ok_and(|other| own == other))
+    }
+
     /// Whether it is on this machine: http or https to `localhost`, `127.0.0.1` or `[::1]`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -176,10 +210,14 @@ fn private_use(scheme: &str, rest: &str) -> Result<Kind, RedirectError> {
 pub enum AllowedRedirect {
     /// This URI, byte for byte.
     Exact(RedirectUri),
-    /// This URI with any port, if it is an IP literal of loopback (RFC 8252 section 7.3); otherwise byte for byte.
+    /// This URI with any port, if it is http on loopback; otherwise byte for byte. RFC 8252 section 7.3 says so of IP
+    /// literals; clients register `http://localhost/callback` and come back on a port of their own all the same, and the
+    /// name leads to this machine as they do.
     AnyPort(RedirectUri),
     /// Any URI on loopback, whatever its port and path.
     AnyLoopback,
+    /// Any https URI on the host of this suffix's own or below it, such as `.example.com`.
+    HostSuffix(String),
 }
 
 impl AllowedRedirect {
@@ -188,16 +226,20 @@ impl AllowedRedirect {
             Self::Exact(listed) => listed.written == presented.written,
             Self::AnyPort(listed) => {
                 listed.written == presented.written
-                    || (listed.kind == Kind::LoopbackAddress
-                        && presented.kind == Kind::LoopbackAddress
+                    || (listed.is_loopback()
+                        && presented.is_loopback()
+                        && listed.written.starts_with("http:")
                         && without_port(&listed.written) == without_port(&presented.written))
             }
             Self::AnyLoopback => presented.is_loopback(),
+            Self::HostSuffix(suffix) => {
+                presented.kind == Kind::Https && presented.host().is_some_and(|host| host.ends_with(suffix.as_str()))
+            }
         }
     }
 }
 
-/// A URI on an IP literal around its port: scheme with host, and what follows the authority.
+/// A URI on loopback around its port: scheme with host, and what follows the authority.
 fn without_port(written: &str) -> Option<(&str, &str)> {
     let authority_at = written.find("//")? + 2;
     let (_, rest) = written.split_at_checked(authority_at)?;
@@ -210,6 +252,59 @@ fn without_port(written: &str) -> Option<(&str, &str)> {
     };
     Some((host, tail))
 }
+
+/// Redirect URIs of well-known clients, by the name that policies use. Version 1, of 2026-11.
+#[must_use]
+pub fn known(client: &str) -> Option<&'static [&'static str]> {
+    KNOWN.iter().find(|(name, _)| *name == client).map(|(_, uris)| *uris)
+}
+
+/// The names that [`known`] knows.
+pub fn known_clients() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|(name, _)| *name)
+}
+
+/// What these clients register, as their documentation and reports of their users show. A port of this machine may vary.
+const KNOWN: [(&str, &[&str]); 6] = [
+    (
+        "claude",
+        &[
+            "https://claude.ai/api/mcp/auth_callback",
+            "https://claude.com/api/mcp/auth_callback",
+            "http://localhost/callback",
+            "http://127.0.0.1/callback",
+        ],
+    ),
+    ("chatgpt", &["https://chatgpt.com/connector_platform_oauth_redirect"]),
+    (
+        "cursor",
+        &[
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "https://www.cursor.com/agents/mcp/oauth/callback",
+            "http://localhost:8787/callback",
+        ],
+    ),
+    (
+        "vscode",
+        &[
+            "http://127.0.0.1/",
+            "http://127.0.0.1",
+            "http://localhost/",
+            "http://localhost",
+            "https://vscode.dev/redirect",
+            "https://insiders.vscode.dev/redirect",
+        ],
+    ),
+    (
+        "inspector",
+        &[
+            "http://localhost:6274/oauth/callback",
+            "http://localhost:6274/oauth/callback/debug",
+            "http://127.0.0.1:6276/oauth/callback",
+        ],
+    ),
+    ("mcp-remote", &["http://localhost/oauth/callback", "http://127.0.0.1/oauth/callback"]),
+];
 
 /// Accepts a presented redirect URI if an entry of the list permits it.
 ///
@@ -226,6 +321,22 @@ mod tests {
 
     fn uri(written: &str) -> RedirectUri {
         RedirectUri::parse(written).unwrap()
+    }
+
+    #[test]
+    fn i01_what_leads_to_the_gateway_itself_is_told() {
+        let gateway = "https://mcp.example.com/notes/mcp";
+        for (written, own) in [
+            ("https://mcp.example.com/notes/mcp/callback/okta", true),
+            ("https://mcp.example.com", true),
+            ("https://mcp.example.com:8443/cb", false),
+            ("https://ci.example.com/cb", false),
+            ("mcp.example.com:/cb", false),
+        ] {
+            assert_eq!(uri(written).leads_to(gateway), own, "{written}");
+        }
+        assert!(uri("http://127.0.0.1:8080/x").leads_to("http://127.0.0.1:8080/mcp"));
+        assert!(!uri("http://127.0.0.1:8081/x").leads_to("http://127.0.0.1:8080/mcp"));
     }
 
     #[test]
@@ -357,7 +468,10 @@ mod tests {
         assert!(accept(&names, "https://a.example/cb").is_ok());
         assert!(accept(&names, "http://localhost/cb").is_ok());
         assert!(accept(&names, "https://a.example:8443/cb").is_err(), "a name's port never varies");
-        assert!(accept(&names, "http://localhost:1/cb").is_err(), "localhost is a name, not a literal");
+        assert!(accept(&names, "http://localhost:1/cb").is_ok(), "but that of this machine's own name");
+        for other in ["http://127.0.0.1:1/cb", "https://localhost:1/cb", "http://localhost:1/cb2"] {
+            assert!(accept(&names, other).is_err(), "{other}");
+        }
     }
 
     #[test]

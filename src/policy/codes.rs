@@ -91,6 +91,34 @@ codes! {
     TRUSTS_EVERYONE = "trusts-everyone";
     /// A public URL is needed and not given.
     PUBLIC_URL_NEEDED = "public-url-needed";
+    /// A provider that cannot sign people in.
+    NO_SIGN_IN = "no-sign-in";
+    /// A provider whose tokens, if it has any, cannot be accepted.
+    ISSUES_NO_TOKENS = "issues-no-tokens";
+    /// An issuer that is none of the product that the preset names.
+    PRESET_MISMATCH = "preset-mismatch";
+    /// A person in a users file who could not sign in, or too easily.
+    INVALID_USER = "invalid-user";
+    /// An authorization server that could send no client back.
+    NO_REDIRECT = "no-redirect";
+    /// A redirect URI, or a form of them, that could lead to a stranger or to the gateway itself.
+    UNSAFE_REDIRECT = "unsafe-redirect";
+    /// A redirect URI of a client that the policy's list does not permit.
+    UNLISTED_REDIRECT = "unlisted-redirect";
+    /// Two clients with one id.
+    DUPLICATE_CLIENT = "duplicate-client";
+    /// A client that could not get tokens the way it is written.
+    INVALID_CLIENT = "invalid-client";
+    /// A claim that the gateway itself writes into its tokens.
+    RESERVED_CLAIM = "reserved-claim";
+    /// Something that lasts longer than is good.
+    LONG_LIFETIME = "long-lifetime";
+    /// Tokens that would be issued over plain HTTP off this machine.
+    PLAIN_ISSUER = "plain-issuer";
+    /// A store that forgets everything when the process ends.
+    RESTART_SIGNS_OUT = "restart-signs-out";
+    /// A route among the endpoints of another service.
+    ENDPOINT_ROUTE = "endpoint-route";
     /// A setting that cannot change while the process runs.
     NEEDS_RESTART = "needs-restart";
 }

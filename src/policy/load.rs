@@ -273,8 +273,11 @@ fn load_policy(file: &File, installation: &Good<Installation>, findings: &mut Fi
     let (tree, document) = read::<PolicyDocument>(source, Kind::Policy, &mut findings.report)?;
     let mut context = Context::new(&tree, &file.path);
     let service = resolve::service(&mut context, &document, &installation.model);
-    let audience =
-        if document.authentication.audiences.is_some() { "/authentication/audiences" } else { "/authentication" };
+    let audience = match &document.authentication {
+        Some(authentication) if authentication.audiences.is_some() => "/authentication/audiences",
+        Some(_) => "/authentication",
+        None => "/authorization_server",
+    };
     let places = vec![tree.value_at("/service"), tree.value_at("/route/path"), tree.key_at(audience)];
     finish(context, service, source, &installation.hash, places, findings)
 }

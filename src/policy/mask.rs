@@ -10,8 +10,18 @@ use super::tree::Tree;
 use crate::diagnostics::Source;
 
 /// Keys under which only references belong, or under which careless people write secrets.
-const SECRET_KEYS: [&str; 9] =
-    ["secret", "secrets", "client_secret", "password", "passphrase", "token", "credential", "private_key", "api_key"];
+const SECRET_KEYS: [&str; 10] = [
+    "secret",
+    "secrets",
+    "client_secret",
+    "encryption_keys",
+    "password",
+    "passphrase",
+    "token",
+    "credential",
+    "private_key",
+    "api_key",
+];
 /// Keys below those that hold references and no secrets.
 const REFERENCES: [&str; 7] = ["env", "file", "name", "sha256", "header", "prefix", "expires"];
 

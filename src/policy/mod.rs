@@ -19,3 +19,4 @@ mod shape;
 pub mod source;
 mod suggest;
 pub mod tree;
+pub mod users;

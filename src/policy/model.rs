@@ -15,9 +15,12 @@ use url::Url;
 use super::document::installation::OnInvalid;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
+use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn, StaticClient};
 use crate::engine::limits::{Key, LimitKind, LimitSelector};
 use crate::engine::service::{DenialForm, IdentityHeaders, RulePlaces, ServerRequests, UriForm};
 use crate::mcp::era::Revisions;
+use crate::oauth::jws::Algorithm;
+use crate::oauth::redirect::AllowedRedirect;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UpstreamUrl};
 use crate::providers::Definition;
 use crate::secret::Held;
@@ -34,7 +37,11 @@ pub struct Installation {
     /// The service of the root documents.
     pub default_service: Option<String>,
     /// Shared providers.
-    pub providers: BTreeMap<String, Arc<Definition>>,
+    pub providers: BTreeMap<String, Provider>,
+    /// Whether the file says where flow state is kept.
+    pub store_is_written: bool,
+    /// What seals flow state; the first seals, all open.
+    pub encryption_keys: Vec<Held>,
     /// How documents are fetched.
     pub egress: Egress,
     /// Name servers that are asked for upstreams; none stands for the system's.
@@ -49,6 +56,26 @@ pub struct Installation {
     pub log: Log,
     /// Connect and read limits of policies that say nothing.
     pub timeouts: (Duration, Duration),
+}
+
+/// Whoever vouches for tokens, signs people in, or both.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Vouches for tokens; `None` where there are none that a service could accept.
+    pub definition: Option<Arc<Definition>>,
+    /// Signs people in.
+    pub sign_in: Option<SignIn>,
+    /// The ID tokens that signing in makes.
+    pub id_tokens: Option<IdTokens>,
+}
+
+/// The tokens that a provider gives to the gateway itself about people who sign in. They open nothing, anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdTokens {
+    /// Their issuers.
+    pub issuers: Vec<String>,
+    /// Their audience: the gateway's client id.
+    pub client: String,
 }
 
 /// One listener.
@@ -110,6 +137,10 @@ pub struct Service {
     pub resource: ResourceUrl,
     /// Where it runs.
     pub upstream: Upstream,
+    /// The authorization server of its own.
+    pub authorization_server: Option<AuthorizationServer>,
+    /// ID tokens of the policy's own providers.
+    pub id_tokens: Vec<IdTokens>,
     /// Accepted providers.
     pub providers: Vec<Arc<Definition>>,
     /// Accepted audiences.
@@ -142,6 +173,39 @@ pub struct Service {
     pub body_limit: usize,
     /// Accepted revisions.
     pub revisions: Revisions,
+}
+
+impl Service {
+    /// The issuers whose tokens it accepts.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        let own = self.authorization_server.as_ref().map(|_| self.resource.as_str());
+        own.into_iter().chain(self.providers.iter().filter_map(|provider| provider.issuer()))
+    }
+}
+
+/// An authorization server of one service. Its issuer is the resource.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    /// Who signs people in.
+    pub sign_in: Vec<SignIn>,
+    /// Where clients may be sent back to.
+    pub redirects: Vec<AllowedRedirect>,
+    /// Clients that need not register.
+    pub clients: Vec<StaticClient>,
+    /// Whether clients may register by themselves.
+    pub registration: bool,
+    /// Whether a client may be named by the URL of its metadata document.
+    pub client_documents: bool,
+    /// For how long a consent is remembered.
+    pub remember: Option<Duration>,
+    /// Claims of people that go into tokens.
+    pub claims: Vec<ClaimSource>,
+    /// The scopes of the service, sorted.
+    pub scopes: Vec<ScopeWords>,
+    /// How long things last.
+    pub lifetimes: Lifetimes,
+    /// What signs its tokens.
+    pub algorithm: Algorithm,
 }
 
 /// Where a service runs.

@@ -1,4 +1,4 @@
-//! The JSON Schemas of the two kinds of file, and checking against them.
+//! The JSON Schemas of the kinds of file, and checking against them.
 
 use std::sync::LazyLock;
 
@@ -8,15 +8,17 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use super::document::{InstallationDocument, PolicyDocument};
+use super::document::{InstallationDocument, PolicyDocument, UsersDocument};
 
-/// Which of the two files.
+/// Which of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `portcullis.yaml`.
     Installation,
     /// `policies/*.yaml`.
     Policy,
+    /// The file of a `local` provider.
+    Users,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
         match self {
             Self::Installation => &INSTALLATION.0,
             Self::Policy => &POLICY.0,
+            Self::Users => &USERS.0,
         }
     }
 
@@ -35,6 +38,7 @@ impl Kind {
         match self {
             Self::Installation => INSTALLATION.1.as_ref(),
             Self::Policy => POLICY.1.as_ref(),
+            Self::Users => USERS.1.as_ref(),
         }
     }
 }
@@ -43,6 +47,7 @@ type Compiled = (Value, Option<Validator>);
 
 static INSTALLATION: LazyLock<Compiled> = LazyLock::new(compiled::<InstallationDocument>);
 static POLICY: LazyLock<Compiled> = LazyLock::new(compiled::<PolicyDocument>);
+static USERS: LazyLock<Compiled> = LazyLock::new(compiled::<UsersDocument>);
 
 fn compiled<T: JsonSchema>() -> Compiled {
     let settings = SchemaSettings::draft2020_12().with_transform(WithoutNull);
@@ -95,8 +100,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_schemas_compile_and_know_no_null() {
-        for kind in [Kind::Installation, Kind::Policy] {
+    fn every_schema_compiles_and_knows_no_null() {
+        for kind in [Kind::Installation, Kind::Policy, Kind::Users] {
             assert!(kind.validator().is_some());
             let text = kind.schema().to_string();
             assert!(!text.contains("\"null\""), "{text}");
@@ -118,7 +123,7 @@ mod tests {
                 look(below, &format!("{at}/{index}"));
             }
         }
-        for kind in [Kind::Installation, Kind::Policy] {
+        for kind in [Kind::Installation, Kind::Policy, Kind::Users] {
             look(kind.schema(), "");
         }
         let comment =
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_committed_schemas_are_current() {
-        for (kind, name) in [(Kind::Installation, "portcullis"), (Kind::Policy, "policy")] {
+        for (kind, name) in [(Kind::Installation, "portcullis"), (Kind::Policy, "policy"), (Kind::Users, "users")] {
             let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
             let wanted = format!("{:#}\n", kind.schema());
             if std::env::var_os("UPDATE").is_some() {

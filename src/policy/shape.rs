@@ -62,6 +62,14 @@ fn explain(tree: &Tree, kind: schema::Kind, error: &ValidationError<'_>) -> Vec<
             let words: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             vec![invalid_word(tree, pointer, instance, &words)]
         }
+        Kind::AnyOf { .. } => {
+            let keys = branch_keys(kind, error);
+            let message = format!("one of the keys {} is missing", ticked(&keys));
+            let diagnostic = Diagnostic::error(codes::MISSING_KEY, message).at(tree.key_at(pointer));
+            let words = |key: &&str| Some(format!("`{key}`: {}", description(kind, error, key)?));
+            let help: Vec<String> = keys.iter().filter_map(words).collect();
+            vec![diagnostic.help(format!("add {}", help.join("; or ")))]
+        }
         Kind::OneOfNotValid { context } | Kind::OneOfMultipleValid { context } if !context.is_empty() => {
             vec![one_of(tree, kind, pointer, error)]
         }
@@ -133,12 +141,14 @@ fn description(kind: schema::Kind, error: &ValidationError<'_>, key: &str) -> Op
 fn unknown_key(tree: &Tree, kind: schema::Kind, pointer: &str, key: &str, known: &[String]) -> Diagnostic {
     let place = tree.key_at(&format!("{pointer}/{}", escaped(key)));
     let diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, format!("the key `{key}` means nothing here")).at(place);
-    let other = match kind {
-        schema::Kind::Policy => (schema::Kind::Installation, "`portcullis.yaml`"),
-        schema::Kind::Installation => (schema::Kind::Policy, "a policy"),
-    };
-    if pointer.is_empty() && other.0.schema().pointer(&format!("/properties/{}", escaped(key))).is_some() {
-        return diagnostic.help(format!("it belongs into {}", other.1));
+    let others = [
+        (schema::Kind::Installation, "`portcullis.yaml`"),
+        (schema::Kind::Policy, "a policy"),
+        (schema::Kind::Users, "the file that a `local` provider names"),
+    ];
+    let knows = |other: schema::Kind| other.schema().pointer(&format!("/properties/{}", escaped(key))).is_some();
+    if let Some((_, place)) = others.iter().find(|(other, _)| pointer.is_empty() && *other != kind && knows(*other)) {
+        return diagnostic.help(format!("it belongs into {place}"));
     }
     match super::suggest::nearest(key, known.iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
@@ -200,10 +210,15 @@ fn one_of(tree: &Tree, kind: schema::Kind, pointer: &str, error: &ValidationErro
     if !words.is_empty() {
         return invalid_word(tree, pointer, error.instance(), &words);
     }
-    let keys: Vec<&str> =
-        branches.into_iter().flatten().filter_map(|branch| branch.pointer("/required/0")?.as_str()).collect();
+    let keys = branch_keys(kind, error);
     Diagnostic::error(codes::INVALID_VALUE, format!("exactly one of {} is needed here", ticked(&keys)))
         .at(tree.key_at(pointer))
+}
+
+/// The first key that each branch of the schema asks for, where `error` was found.
+fn branch_keys(kind: schema::Kind, error: &ValidationError<'_>) -> Vec<&'static str> {
+    let branches = kind.schema().pointer(error.schema_path().as_str()).and_then(Value::as_array);
+    branches.into_iter().flatten().filter_map(|branch| branch.pointer("/required/0")?.as_str()).collect()
 }
 
 /// The keys that the schema knows where `error` was found.

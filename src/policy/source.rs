@@ -148,7 +148,11 @@ impl Layout {
     }
 }
 
-fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
+/// Reads one file.
+///
+/// # Errors
+/// It cannot be read, is too large or not UTF-8.
+pub(super) fn read(path: &Path) -> Result<Arc<Source>, Diagnostic> {
     let name = shown(path);
     let unreadable = |error: std::io::Error| {
         Diagnostic::error(codes::UNREADABLE, format!("`{name}` cannot be read: {}", words(error.kind())))

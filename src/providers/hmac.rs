@@ -15,7 +15,7 @@ use crate::oauth::key::Key;
 use crate::secret::Held;
 
 /// What the kind needs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HmacSettings {
     /// How claims are read.
     pub profile: Profile,

@@ -20,7 +20,7 @@ use crate::oauth::url::EndpointUrl;
 use crate::shared::Shared;
 
 /// What the kind needs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwksSettings {
     /// How claims are read.
     pub profile: Profile,
@@ -31,7 +31,7 @@ pub struct JwksSettings {
 }
 
 /// Where a key set is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// At a URL.
     Url(EndpointUrl, KeyTimes),

@@ -4,11 +4,15 @@
 //! verifies facts; whether a service accepts them is not its business.
 
 pub mod api_key;
+mod breaker;
 pub mod hmac;
+pub mod introspection;
 pub mod jwks;
 pub mod keys;
 pub mod oidc;
+pub mod own;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +30,7 @@ use crate::oauth::fault::Fault;
 use crate::oauth::identity::Identity;
 
 /// A provider as configured.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// The name; of a policy's own provider `service/name`.
     pub name: String,
@@ -37,7 +41,7 @@ pub struct Definition {
 }
 
 /// The kinds of provider.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settings {
     /// By discovery.
     Oidc(oidc::OidcSettings),
@@ -45,6 +49,8 @@ pub enum Settings {
     Jwks(jwks::JwksSettings),
     /// By shared secrets.
     Hmac(hmac::HmacSettings),
+    /// By asking.
+    Introspection(introspection::IntrospectionSettings),
     /// By hash.
     ApiKey(Vec<api_key::ApiKey>),
 }
@@ -70,6 +76,9 @@ impl Definition {
             Settings::Oidc(settings) => Arc::new(oidc::Oidc::start(&self.name, settings, surroundings)),
             Settings::Jwks(settings) => Arc::new(jwks::Jwks::start(&self.name, settings, surroundings)),
             Settings::Hmac(settings) => Arc::new(hmac::Hmac::new(&self.name, settings)?),
+            Settings::Introspection(settings) => {
+                Arc::new(introspection::Introspection::new(&self.name, settings, surroundings)?)
+            }
             Settings::ApiKey(keys) => Arc::new(api_key::ApiKeys::new(&self.name, keys, &surroundings.clock)),
         })
     }
@@ -81,17 +90,65 @@ impl Definition {
             Settings::Oidc(oidc) => Some(&oidc.profile.issuer),
             Settings::Jwks(jwks) => Some(&jwks.profile.issuer),
             Settings::Hmac(hmac) => Some(&hmac.profile.issuer),
+            Settings::Introspection(introspection) => Some(&introspection.profile.issuer),
             Settings::ApiKey(_) => None,
         }
+    }
+
+    /// The same provider, which refuses ID tokens for these clients too.
+    #[must_use]
+    pub fn refusing(&self, clients: &BTreeSet<String>) -> Self {
+        let mut refusing = self.clone();
+        let profile = match &mut refusing.settings {
+            Settings::Oidc(oidc) => &mut oidc.profile,
+            Settings::Jwks(jwks) => &mut jwks.profile,
+            Settings::Hmac(hmac) => &mut hmac.profile,
+            Settings::Introspection(introspection) => &mut introspection.profile,
+            Settings::ApiKey(_) => return refusing,
+        };
+        let new: Vec<String> =
+            clients.iter().filter(|client| !profile.sign_in_clients.contains(client)).cloned().collect();
+        profile.sign_in_clients.extend(new);
+        refusing
     }
 
     /// Whether MCP clients can get tokens from it by themselves.
     #[must_use]
     pub fn issues_to_clients(&self) -> bool {
         match &self.settings {
-            Settings::Oidc(_) => true,
+            Settings::Oidc(_) | Settings::Introspection(_) => true,
             Settings::Jwks(jwks) => matches!(jwks.source, jwks::KeySource::Url(..)),
             Settings::Hmac(_) | Settings::ApiKey(_) => false,
+        }
+    }
+
+    /// Whether its tokens are a closed list that is known before anybody is asked.
+    #[must_use]
+    pub fn is_closed_list(&self) -> bool {
+        matches!(self.settings, Settings::ApiKey(_))
+    }
+
+    /// Whether one token could belong to both. A closed list beside others can be told apart: what is on it is on it.
+    #[must_use]
+    pub fn shares_tokens_with(&self, other: &Self) -> bool {
+        let opaque = self.is_closed_list() == other.is_closed_list() && self.takes_opaque() && other.takes_opaque();
+        let jwt = self.takes_jwts() && other.takes_jwts() && self.issuer() == other.issuer();
+        opaque || jwt
+    }
+
+    fn takes_opaque(&self) -> bool {
+        match &self.settings {
+            Settings::Introspection(introspection) => introspection.tokens != introspection::Tokens::Jwt,
+            Settings::ApiKey(_) => true,
+            Settings::Oidc(_) | Settings::Jwks(_) | Settings::Hmac(_) => false,
+        }
+    }
+
+    fn takes_jwts(&self) -> bool {
+        match &self.settings {
+            Settings::Introspection(introspection) => introspection.tokens != introspection::Tokens::Opaque,
+            Settings::ApiKey(_) => false,
+            Settings::Oidc(_) | Settings::Jwks(_) | Settings::Hmac(_) => true,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
 use url::Url;
 
 use super::jwks::AtUrl;
@@ -13,14 +12,14 @@ use crate::engine::decision::{Denial, Reason};
 use crate::engine::fetch::Fetch;
 use crate::engine::provider::Provider;
 use crate::oauth::claims::Profile;
+use crate::oauth::discovery::Discovered;
 use crate::oauth::identity::Identity;
 use crate::oauth::jwk::KeySet;
 use crate::oauth::jws::{Algorithm, Unverified};
-use crate::oauth::strict;
 use crate::oauth::url::{EndpointUrl, IssuerUrl};
 
 /// What the kind needs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcSettings {
     /// How claims are read.
     pub profile: Profile,
@@ -113,24 +112,9 @@ impl KeySource for Discovery {
 }
 
 impl Discovery {
-    /// `jwks_uri` of a document that is this issuer's: byte-equal (OpenID Connect Discovery section 4.3), and on a host
-    /// that the operator named.
+    /// `jwks_uri` of a document that is this issuer's, on a host that the operator named.
     fn keys_of(&self, document: &[u8]) -> Result<Url, String> {
-        let document = strict::object(document).map_err(|error| error.to_string())?;
-        if document.get("issuer").and_then(Value::as_str) != Some(self.issuer.as_str()) {
-            return Err("the document names another issuer".to_owned());
-        }
-        let uri = document.get("jwks_uri").and_then(Value::as_str).ok_or("the document has no `jwks_uri`")?;
-        let uri = EndpointUrl::parse(uri).map_err(|error| format!("`jwks_uri`: {error}"))?;
-        let host = uri.url().host_str().unwrap_or_default();
-        let own = self.issuer.url().host_str() == Some(host);
-        if own || self.allowed_hosts.iter().any(|allowed| allowed == host) {
-            Ok(uri.url().clone())
-        } else {
-            Err(format!(
-                "`jwks_uri` is on `{host}`, which is neither the issuer's host nor listed under `allowed_hosts`"
-            ))
-        }
+        Discovered::read(document, self.issuer.as_str(), self.issuer.url(), &self.allowed_hosts)?.endpoint("jwks_uri")
     }
 }
 
@@ -145,6 +129,13 @@ mod tests {
         impl Fetch for Nothing {
             async fn get(&self, url: &Url) -> Result<bytes::Bytes, crate::engine::fetch::FetchError> {
                 Err(crate::engine::fetch::FetchError { url: url.to_string(), cause: String::new() })
+            }
+            async fn send(
+                &self,
+                _: crate::engine::fetch::Target,
+                request: http::Request<bytes::Bytes>,
+            ) -> Result<http::Response<bytes::Bytes>, crate::engine::fetch::FetchError> {
+                Err(crate::engine::fetch::FetchError { url: request.uri().to_string(), cause: String::new() })
             }
         }
         Discovery {

@@ -144,7 +144,7 @@ fn a_minted_token_is_shown_as_accepted_by_its_service_alone() {
     assert_eq!((minted.code, minted.err.as_str()), (Some(0), ""));
     let shown = show(folder.path(), &minted.out);
     assert_eq!(shown.code, Some(0), "{}{}", shown.out, shown.err);
-    for line in ["\"alg\": \"HS256\"", "\"staff\"", "service notes: accepted", "  provider own: the signature is good"]
+    for line in ["\"alg\": \"HS256\"", "\"staff\"", "service notes: accepted", "  provider own: vouches for the token"]
     {
         assert!(shown.out.contains(line), "`{line}` is missing: {}", shown.out);
     }
@@ -217,9 +217,12 @@ fn mint_refuses_what_nobody_should_sign_with_and_prints_no_secret() {
 #[test]
 fn schema_prints_what_the_repository_carries() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (arguments, file) in
-        [(&["schema"][..], "policy"), (&["schema", "policy"], "policy"), (&["schema", "installation"], "portcullis")]
-    {
+    for (arguments, file) in [
+        (&["schema"][..], "policy"),
+        (&["schema", "policy"], "policy"),
+        (&["schema", "installation"], "portcullis"),
+        (&["schema", "users"], "users"),
+    ] {
         let said = run(here, arguments, "");
         let committed = std::fs::read_to_string(here.join(format!("schema/{file}.schema.json"))).expect("the schema");
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
@@ -238,7 +241,18 @@ fn the_version_carries_the_commit_and_every_command_has_help() {
     let commit = commit.and_then(|rest| rest.strip_suffix(')')).unwrap_or_else(|| panic!("{version}"));
     let hex = commit.len() == 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
     assert!(hex || commit == "unknown", "a commit, or `unknown` outside of a repository: {version}");
-    for command in ["serve", "check", "schema", "token mint", "token show", "demo"] {
+    for command in [
+        "serve",
+        "check",
+        "schema",
+        "import",
+        "token mint",
+        "token show",
+        "user add",
+        "user list",
+        "user remove",
+        "demo",
+    ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let said = run(here, &words, "");
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{command}");

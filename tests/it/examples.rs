@@ -18,6 +18,18 @@ const LOGIN: &str = "https://login.example.com";
 const PUBLIC: &str = "https://mcp.example.com";
 /// Services whose tokens come from nowhere but a script: `check` says so, and nothing else.
 const WITHOUT_SIGN_IN: [&str; 2] = ["examples/hmac/policy.yaml", "policies/demo.yaml"];
+/// A single file cannot say that it will do to keep flow state in memory.
+const FORGETFUL: &str = "policies/template-authorization-server.yaml";
+/// What the examples refer to.
+const VARIABLES: [&str; 7] = [
+    "NOTES_SECRET",
+    "NOTES_SECRET_BEFORE",
+    "TICKETS_API_KEY",
+    "PORTCULLIS_DEMO_SECRET",
+    "PORTCULLIS_KEY",
+    "CORP_CLIENT_SECRET",
+    "BUILD_SECRET",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -53,7 +65,8 @@ fn files(example: &str) -> Vec<(String, String)> {
         std::fs::read_dir(folder.join("policies")).expect("policies").map(|entry| entry.expect("one").path());
     let name = |path: &Path| format!("policies/{}", path.file_name().expect("a name").to_string_lossy());
     let mut found: Vec<_> = policies.map(|path| (name(&path), read(&path))).collect();
-    found.push(("portcullis.yaml".to_owned(), read(&folder.join("portcullis.yaml"))));
+    let beside = ["portcullis.yaml", "users.yaml"].into_iter().filter(|name| folder.join(name).exists());
+    found.extend(beside.map(|name| (name.to_owned(), read(&folder.join(name)))));
     found
 }
 
@@ -75,7 +88,7 @@ impl Stage {
             }
             setup = setup.file(&path, &text);
         }
-        for variable in ["NOTES_SECRET", "NOTES_SECRET_BEFORE", "TICKETS_API_KEY", "PORTCULLIS_DEMO_SECRET"] {
+        for variable in VARIABLES {
             setup = setup.secret(variable, SECRET);
         }
         Self { gateway: setup.start().await, upstream, issuer }
@@ -121,13 +134,17 @@ fn every_example_and_policy_passes_a_strict_check() {
         let path = path.to_str().expect("UTF-8");
         let mut command = Command::new(BINARY);
         command.args(["check", "--deny-warnings", "--format", "json", path]).current_dir(root());
-        for variable in ["NOTES_SECRET", "NOTES_SECRET_BEFORE", "TICKETS_API_KEY", "PORTCULLIS_DEMO_SECRET"] {
+        for variable in VARIABLES {
             command.env(variable, SECRET);
         }
         let output = command.output().expect("the binary runs");
         let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let codes: Vec<&str> = said.as_array().expect("a list").iter().filter_map(|one| one["code"].as_str()).collect();
-        let wanted: &[&str] = if WITHOUT_SIGN_IN.contains(&path) { &["no-authorization-server"] } else { &[] };
+        let wanted: &[&str] = match path {
+            FORGETFUL => &["restart-signs-out"],
+            _ if WITHOUT_SIGN_IN.contains(&path) => &["no-authorization-server"],
+            _ => &[],
+        };
         assert_eq!(codes, wanted, "{path}: {said:#}");
     }
 }
@@ -180,6 +197,35 @@ async fn company_sign_in_opens_by_audience_client_group_and_scope() {
     let challenge = stage.refused(&anonymous, "get_page", json!({}), 401).await;
     let metadata = format!("resource_metadata=\"{PUBLIC}/.well-known/oauth-protected-resource/wiki/mcp\"");
     assert!(challenge.header("www-authenticate").contains(&metadata), "{challenge:?}");
+}
+
+/// What a client without a token learns of a service that issues its own: the gateway is the authorization server.
+async fn names_itself(stage: &Stage, path: &str, host: Option<&str>, resource: &str) {
+    let anonymous = Client::new(&stage.gateway.url(path));
+    let anonymous = match host {
+        Some(host) => anonymous.host(host),
+        None => anonymous,
+    };
+    let refused = stage.refused(&anonymous, "search_notes", json!({}), 401).await;
+    assert!(refused.header("www-authenticate").contains("resource_metadata="), "{refused:?}");
+    let document = format!("/.well-known/oauth-protected-resource{path}");
+    let metadata = anonymous.fetch(&document).await;
+    assert_eq!(metadata.status, 200, "{metadata:?}");
+    assert_eq!(metadata.json()["resource"], resource);
+    assert_eq!(metadata.json()["authorization_servers"], json!([resource]));
+    // The gateway asks for its own tokens, and one of the provider's opens nothing.
+    let foreign = stage.issuer.token(resource, json!({}));
+    stage.refused(&stage.client(path, host, &foreign), "search_notes", json!({}), 401).await;
+}
+
+#[tokio::test]
+async fn a_service_that_issues_its_own_tokens_says_so_and_takes_no_others() {
+    let stage = Stage::of("examples/authorization-server", |text| text).await;
+    names_itself(&stage, "/wiki/mcp", Some("mcp.example.com"), &format!("{PUBLIC}/wiki/mcp")).await;
+    let stage = Stage::of("examples/local-sign-in", |text| text).await;
+    names_itself(&stage, "/notes/mcp", Some("mcp.example.com"), &format!("{PUBLIC}/notes/mcp")).await;
+    let stage = Stage::of("policies/template-authorization-server.yaml", |text| text).await;
+    names_itself(&stage, "/example/mcp", None, &stage.gateway.url("/example/mcp")).await;
 }
 
 #[tokio::test]

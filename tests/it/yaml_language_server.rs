@@ -48,7 +48,7 @@ fn editor_verdicts(files: &[PathBuf]) -> BTreeMap<PathBuf, Option<u64>> {
 /// What `check` must be given for a file: the installation that it belongs to, or the file alone.
 fn installation_of(file: &Path) -> &Path {
     let directory = file.parent().expect("a directory");
-    if file.ends_with("portcullis.yaml") {
+    if directory.join("portcullis.yaml").exists() {
         return directory;
     }
     let above = directory.parent().expect("a directory");

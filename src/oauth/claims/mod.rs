@@ -12,7 +12,7 @@ use super::fault::{Fault, FaultKind};
 use super::identity::{Identity, Scopes};
 
 /// 9999-12-31T23:59:59Z. A later time is milliseconds, or meant to overflow someone's arithmetic.
-const LATEST_TIME: i64 = 253_402_300_799;
+pub const LATEST_TIME: i64 = 253_402_300_799;
 
 /// Which `typ` a provider's access tokens have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

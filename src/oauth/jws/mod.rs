@@ -74,7 +74,7 @@ algorithms! {
 
 impl Algorithm {
     /// The same algorithm in jsonwebtoken, which lacks ES512.
-    pub(super) fn as_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
+    pub(in crate::oauth) fn as_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
         self.as_str().parse().ok()
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::provider::ProviderDocument;
-use super::scalar::{DurationText, NameText, RateText};
+use super::scalar::{DurationText, NameText, RateText, SecretDocument};
 use super::upstream::TimeoutsDocument;
 
 /// The installation: public URL, listeners, trusted proxies, shared providers and defaults. Every key may be left out.
@@ -26,6 +26,13 @@ pub struct InstallationDocument {
     pub default_service: Option<NameText>,
     /// Providers that every policy may name.
     pub providers: Option<BTreeMap<NameText, ProviderDocument>>,
+    /// Where clients, consents and grants of services with `authorization_server` are kept. `memory` forgets them when the
+    /// process ends: everybody signs in again. Default: `memory`.
+    pub store: Option<StoreWord>,
+    /// Secrets that seal what is stored and what browsers carry; the first seals, all open, so that a new one is put before
+    /// the old one for a while. Each of at least 32 bytes. Default: a random one, which ends with the process.
+    #[schemars(length(min = 1))]
+    pub encryption_keys: Option<Vec<SecretDocument>>,
     /// How the gateway fetches keys and discovery documents.
     pub egress: Option<EgressDocument>,
     /// How names of upstreams become addresses.
@@ -38,6 +45,14 @@ pub struct InstallationDocument {
     pub log: Option<LogDocument>,
     /// What a policy that does not say otherwise has.
     pub defaults: Option<DefaultsDocument>,
+}
+
+/// Where flow state is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreWord {
+    /// In this process, until it ends.
+    Memory,
 }
 
 /// One listener.

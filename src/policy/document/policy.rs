@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::authorization_server::AuthorizationServerDocument;
 use super::provider::ProviderDocument;
 use super::rule::{LimitDocument, RuleDocument};
 use super::scalar::{NameText, SizeText, scalars_schema};
@@ -14,7 +15,10 @@ use super::upstream::UpstreamDocument;
 /// One MCP server with its policy: where it is offered, where it runs, who may come in and what they may do.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "Portcullis policy")]
+#[schemars(
+    title = "Portcullis policy",
+    extend("anyOf" = [{"required": ["authentication"]}, {"required": ["authorization_server"]}])
+)]
 pub struct PolicyDocument {
     /// The name of the service, as logs and metrics know it.
     pub service: NameText,
@@ -22,8 +26,10 @@ pub struct PolicyDocument {
     pub route: RouteDocument,
     /// Where it runs.
     pub upstream: UpstreamDocument,
-    /// Whose tokens are accepted.
-    pub authentication: AuthenticationDocument,
+    /// Whose tokens are accepted. With `authorization_server`: whose tokens are accepted besides the gateway's own.
+    pub authentication: Option<AuthenticationDocument>,
+    /// The gateway issues the tokens of the service itself.
+    pub authorization_server: Option<AuthorizationServerDocument>,
     /// The public origin, in an installation without `portcullis.yaml`.
     pub public_url: Option<String>,
     /// Providers that this policy alone may name.
@@ -62,13 +68,14 @@ pub struct RouteDocument {
 }
 
 /// Whose tokens are accepted.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthenticationDocument {
     /// Providers by name; they are told apart by the issuer of a token.
     #[schemars(length(min = 1))]
     pub providers: Vec<NameText>,
-    /// Audiences of which a token must name one. Default: the service's public URL.
+    /// Audiences of which a token must name one. Default: the service's public URL. With `authorization_server` it is always
+    /// that, and the key is refused.
     #[schemars(length(min = 1))]
     pub audiences: Option<Vec<String>>,
     /// Clients (`client_id` or `azp`) that are accepted. Default: any.

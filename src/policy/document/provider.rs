@@ -1,5 +1,7 @@
 //! Whoever issues or vouches for tokens.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,8 +19,12 @@ pub struct ProviderDocument {
     pub jwks: Option<JwksDocument>,
     /// JWTs signed with shared secrets.
     pub hmac: Option<HmacDocument>,
+    /// Tokens that the provider is asked about: opaque ones, and JWTs that must be revocable.
+    pub introspection: Option<IntrospectionDocument>,
     /// Named keys for machines, known by their hash.
     pub api_key: Option<ApiKeysDocument>,
+    /// People in a file, with passwords. It signs people in for `authorization_server` and issues no tokens of its own.
+    pub local: Option<LocalDocument>,
 }
 
 /// An OpenID Connect provider, by discovery.
@@ -27,6 +33,10 @@ pub struct ProviderDocument {
 pub struct OidcDocument {
     /// The issuer, exactly as its tokens spell it.
     pub issuer: String,
+    /// Which product it is: fills in what is particular to it.
+    pub preset: Option<PresetWord>,
+    /// The gateway's registration at the provider. It makes the provider usable under `authorization_server.sign_in`.
+    pub sign_in: Option<SignInDocument>,
     /// Where its keys are, if discovery shall not be asked.
     pub jwks_uri: Option<String>,
     /// Algorithms of its tokens. Default: `RS256`, `ES256`, `PS256` and `EdDSA`.
@@ -44,6 +54,57 @@ pub struct OidcDocument {
     pub sign_in_clients: Option<Vec<String>>,
     /// When keys are fetched, and how long they serve.
     pub keys: Option<KeysDocument>,
+}
+
+/// A product, by which the particulars of a provider are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PresetWord {
+    /// Okta, with the org's authorization server or one of its own.
+    Okta,
+    /// Microsoft Entra ID.
+    Entra,
+    /// Google Workspace and Google accounts.
+    Google,
+    /// Keycloak.
+    Keycloak,
+    /// Auth0.
+    Auth0,
+}
+
+/// The gateway's registration at a provider, which must list `<public URL of the service>/callback/<name of the provider>`
+/// as a redirect URI.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignInDocument {
+    /// The gateway's `client_id`.
+    #[schemars(length(min = 1))]
+    pub client_id: String,
+    /// Its secret. Default: none; the gateway is a public client with PKCE.
+    pub client_secret: Option<SecretDocument>,
+    /// Scopes that are asked for, `openid` among them. Default: `openid`, `email`, `profile`.
+    #[schemars(length(min = 1))]
+    pub scopes: Option<Vec<String>>,
+    /// More parameters of the authorization request, such as `hd: example.com`.
+    pub parameters: Option<BTreeMap<String, String>>,
+    /// Whether claims are taken from the userinfo endpoint too. Default: false, or as the preset says.
+    pub userinfo: Option<bool>,
+    /// The tenants whose people may come, where the issuer is one of several tenants (`organizations` or `common` of Entra).
+    #[schemars(length(min = 1))]
+    pub tenants: Option<Vec<String>>,
+    /// What the sign-in page calls it. Default: the name of the provider.
+    pub title: Option<String>,
+}
+
+/// People in a file, with passwords.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LocalDocument {
+    /// The file, relative to this file, as `portcullis user add FILE NAME` writes it. It is read anew when it changes. It
+    /// does not stand among the policies.
+    pub users: String,
+    /// What the sign-in page calls it. Default: the name of the provider.
+    pub title: Option<String>,
 }
 
 /// An issuer of JWTs whose keys are known.
@@ -104,6 +165,44 @@ pub struct HmacDocument {
     pub leeway: Option<DurationText>,
     /// The claim that holds scopes. Default: both.
     pub scope_claim: Option<ScopeClaimWord>,
+}
+
+/// A provider that is asked about tokens (RFC 7662).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionDocument {
+    /// The issuer of the tokens. An answer that names another one is refused.
+    pub issuer: String,
+    /// Where the provider is asked: the `introspection_endpoint` of its metadata.
+    pub url: String,
+    /// The client id of the gateway at the provider.
+    #[schemars(length(min = 1))]
+    pub client_id: String,
+    /// Its secret, which goes to the provider as HTTP Basic credentials.
+    pub client_secret: SecretDocument,
+    /// Which tokens the provider is asked about. Default: `all`.
+    pub tokens: Option<TokensWord>,
+    /// How long an answer is kept, and so for how long at most a token that was revoked is still good. At most `5m`.
+    /// Default: `60s`.
+    pub cache: Option<DurationText>,
+    /// By how much its clock may be off. Default: `60s`.
+    pub leeway: Option<DurationText>,
+    /// The member of the answer that holds scopes. Default: both.
+    pub scope_claim: Option<ScopeClaimWord>,
+    /// Client ids of sign-in clients: a token for one of them is an ID token and refused.
+    pub sign_in_clients: Option<Vec<String>>,
+}
+
+/// Which tokens a provider is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokensWord {
+    /// Tokens that are no JWT, and JWTs of the issuer.
+    All,
+    /// Tokens that are no JWT.
+    Opaque,
+    /// JWTs of the issuer.
+    Jwt,
 }
 
 /// Named keys for machines.

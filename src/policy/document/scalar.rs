@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A form of text: its pattern in the schema and its name in messages.
@@ -30,6 +30,16 @@ pub const NAME: Form = Form {
 };
 /// SHA-256 in hex.
 pub const SHA256: Form = Form { pattern: "^[0-9a-f]{64}$", words: "a SHA-256 in 64 lower-case hex digits" };
+/// Ids of clients.
+pub const CLIENT_ID: Form = Form {
+    pattern: "^[A-Za-z0-9._~-]{1,128}$",
+    words: "a client id of letters, digits, `-`, `.`, `_` and `~`, so that none looks like a URL or a person",
+};
+/// Names of people who sign in at the gateway.
+pub const USER: Form = Form {
+    pattern: "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$",
+    words: "a name of letters, digits, `.`, `_`, `@`, `+` and `-`, such as `alice` or `alice@example.com`",
+};
 /// The parts of a limit's key, when there is one.
 pub const PER: Form = Form {
     pattern: "^(subject|client|address|tool|service)$",
@@ -39,13 +49,13 @@ pub const PER: Form = Form {
 pub const OFF: Form = Form { pattern: "^off$", words: "`off`, or the names of the headers" };
 
 /// Every form, to find the words of a pattern that did not fit.
-pub const FORMS: [&Form; 7] = [&DURATION, &SIZE, &RATE, &NAME, &SHA256, &PER, &OFF];
+pub const FORMS: [&Form; 9] = [&DURATION, &SIZE, &RATE, &NAME, &SHA256, &CLIENT_ID, &USER, &PER, &OFF];
 
 macro_rules! text {
     ($($(#[doc = $doc:literal])* $name:ident: $form:expr;)*) => {
         $(
             $(#[doc = $doc])*
-            #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+            #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
             #[serde(transparent)]
             pub struct $name(pub String);
 
@@ -73,6 +83,10 @@ text! {
     NameText: NAME;
     /// A SHA-256.
     Sha256Text: SHA256;
+    /// The id of a client.
+    ClientIdText: CLIENT_ID;
+    /// The name of a person.
+    UserText: USER;
 }
 
 impl DurationText {

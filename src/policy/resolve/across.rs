@@ -5,6 +5,7 @@ use std::hash::Hash;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::diagnostics::{Diagnostic, Place};
+use crate::engine::routes::endpoint_above;
 use crate::policy::codes;
 use crate::policy::model::Service;
 
@@ -67,8 +68,43 @@ pub fn conflicts(claimed: &[Claimed<'_>]) -> Vec<(usize, Diagnostic)> {
                 .help("give one of them another path or host")
         },
     );
+    among_endpoints(claimed, &mut found);
     audiences(claimed, &mut found);
     found
+}
+
+/// A service among the endpoints of another would answer in their place. Who was there first stays; at start it is the one
+/// that issues.
+fn among_endpoints(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>) {
+    let issues = |claim: &Claimed<'_>| claim.service.authorization_server.is_some();
+    let issuers: HashMap<(&str, &str), (usize, &Claimed<'_>)> = claimed
+        .iter()
+        .enumerate()
+        .filter(|(_, claim)| issues(claim))
+        .map(|(index, claim)| ((claim.service.host.as_str(), claim.service.resource.path()), (index, claim)))
+        .collect();
+    for (index, claim) in claimed.iter().enumerate().filter(|_| !issuers.is_empty()) {
+        let path = claim.service.resource.path();
+        let fronts = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+        for front in fronts {
+            let above = issuers.get(&(claim.service.host.as_str(), front));
+            let Some((of, other)) = above else { continue };
+            let Some(endpoint) = endpoint_above(path, front) else { continue };
+            let before = other.owner.before;
+            let issued = other.owner.of_route && before.is_some_and(|before| before.authorization_server.is_some());
+            let error = |message: String, at: &Place| Diagnostic::error(codes::ENDPOINT_ROUTE, message).at(at.clone());
+            if claim.owner.of_route && !issued {
+                let name = &claim.service.name;
+                let message = format!("the endpoint `{endpoint}` of this service is the route of the service `{name}`");
+                found.push((*of, error(message, other.route).help("give this service another path")));
+            } else {
+                let name = &other.service.name;
+                let message = format!("the route `{path}` is at the endpoint `{endpoint}` of the service `{name}`");
+                let help = "choose a path that is not at or below an endpoint of a service that issues tokens";
+                found.push((index, error(message, claim.route).help(help)));
+            }
+        }
+    }
 }
 
 /// Of several that share a key the running owner stays; without one, all lose.
@@ -98,10 +134,13 @@ fn twice<K: Hash + Eq + Copy>(
 fn audiences(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>) {
     let mut users: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
     for (index, claim) in claimed.iter().enumerate() {
-        let issuers = claim.service.providers.iter().filter_map(|provider| provider.issuer());
-        for issuer in issuers {
+        for issuer in claim.service.issuers() {
             for audience in &claim.service.audiences {
-                users.entry((issuer, audience)).or_default().push(index);
+                let users = users.entry((issuer, audience)).or_default();
+                // Two providers of one service may have one issuer.
+                if users.last() != Some(&index) {
+                    users.push(index);
+                }
             }
         }
     }
@@ -135,7 +174,7 @@ fn owns(claim: &Claimed<'_>, issuer: &str, audience: &str) -> bool {
     claim.owner.before.is_some_and(|before| {
         before.shared_audience == claim.service.shared_audience
             && before.audiences.iter().any(|known| known == audience)
-            && before.providers.iter().any(|provider| provider.issuer() == Some(issuer))
+            && before.issuers().any(|known| known == issuer)
     })
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use url::Url;
 
+use super::clients::strong;
 use super::context::Context;
 use super::provider::provider;
 use crate::diagnostics::Diagnostic;
@@ -17,6 +17,7 @@ use crate::policy::codes;
 use crate::policy::document::InstallationDocument;
 use crate::policy::document::installation::{ListenerDocument, OnInvalid};
 use crate::policy::model::{Egress, Installation, Listener, Log};
+use crate::secret::Held;
 
 const CONNECT: Duration = Duration::from_secs(2);
 const READ: Duration = Duration::from_secs(300);
@@ -39,13 +40,18 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
     let public_url = public_url(context, document.public_url.as_deref()).or_else(|| overrides.public_url.clone());
     let mut providers = BTreeMap::new();
     for (name, written) in document.providers.iter().flatten() {
-        let before = context.report.errors();
-        let provider = provider(context, written, &name.0, &format!("/providers/{}", name.0));
+        let (before, known) = (context.report.errors(), context.report.diagnostics().len());
+        let provider = provider(context, written, (None, &name.0), &format!("/providers/{}", name.0));
         let errors = context.report.errors() - before;
-        context.provider_errors += errors;
+        let found = context.report.diagnostics().get(known..).unwrap_or_default();
+        // A file of users that is there and broken is an edit that went wrong, and its last good version serves on.
+        let gone = |found: &Diagnostic| found.code == codes::SECRET_UNREADABLE;
+        if written.local.is_none() || found.iter().all(gone) {
+            context.provider_errors += errors;
+        }
         // A provider that lacks one of its secrets is not the provider that was meant.
         if let Some(provider) = provider.filter(|_| errors == 0) {
-            providers.insert(name.0.clone(), Arc::new(provider));
+            providers.insert(name.0.clone(), provider);
         }
     }
     let reload = document.reload.as_ref();
@@ -58,6 +64,8 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
         trusted_proxies: trusted_proxies(context, document),
         default_service: document.default_service.as_ref().map(|name| name.0.clone()),
         providers,
+        store_is_written: document.store.is_some(),
+        encryption_keys: encryption_keys(context, document),
         egress: egress(context, document),
         name_servers: name_servers(context, document),
         on_invalid: reload.and_then(|reload| reload.on_invalid).unwrap_or(OnInvalid::Keep),
@@ -138,6 +146,11 @@ fn trusted_proxies(context: &mut Context<'_>, document: &InstallationDocument) -
         }
     }
     networks
+}
+
+fn encryption_keys(context: &mut Context<'_>, document: &InstallationDocument) -> Vec<Held> {
+    let written = document.encryption_keys.iter().flatten().enumerate();
+    written.filter_map(|(index, secret)| strong(context, secret, &format!("/encryption_keys/{index}"))).collect()
 }
 
 fn egress(context: &mut Context<'_>, document: &InstallationDocument) -> Egress {

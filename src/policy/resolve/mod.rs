@@ -1,14 +1,21 @@
 //! From what is written to what it means. Every problem is found before anything is given up.
 
 pub mod across;
+mod clients;
 mod context;
 mod expression;
 mod installation;
+mod issuing;
 mod limits;
+mod origins;
+mod preset;
 mod provider;
+mod redirects;
 mod rules;
 mod service;
+mod sign_in;
 mod upstream;
+mod users;
 
 pub use context::{Context, Dependency};
 pub use installation::{Overrides, installation};

@@ -7,6 +7,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::context::Context;
+use super::preset::Preset;
+use super::sign_in;
 use crate::diagnostics::Diagnostic;
 use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
 use crate::oauth::jwk::KeySetError;
@@ -15,12 +17,14 @@ use crate::oauth::key::{Key, KeyError};
 use crate::oauth::url::{EndpointUrl, IssuerUrl};
 use crate::policy::codes;
 use crate::policy::document::provider::{
-    ApiKeysDocument, HmacDocument, JwksDocument, KeysDocument, OidcDocument, ProviderDocument, ScopeClaimWord,
-    TokenTypeWord,
+    ApiKeysDocument, HmacDocument, IntrospectionDocument, JwksDocument, KeysDocument, OidcDocument, ProviderDocument,
+    ScopeClaimWord, TokenTypeWord, TokensWord,
 };
 use crate::policy::document::scalar::DurationText;
+use crate::policy::model::Provider;
 use crate::providers::api_key::ApiKey;
 use crate::providers::hmac::HmacSettings;
+use crate::providers::introspection::{IntrospectionSettings, Tokens};
 use crate::providers::jwks::{FixedKeys, JwksSettings, KeySource};
 use crate::providers::keys::KeyTimes;
 use crate::providers::oidc::OidcSettings;
@@ -31,14 +35,43 @@ const LEEWAY: Duration = Duration::from_secs(60);
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 /// The shortest time between two fetches that may be written.
 const SHORTEST_TIME: Duration = Duration::from_secs(1);
+/// How long answers about tokens are kept.
+const CACHE: Duration = Duration::from_secs(60);
+/// Nothing about a token is kept for longer.
+const LONGEST_CACHE: Duration = Duration::from_secs(300);
 /// What public providers sign with.
 const OIDC_ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Ps256, Algorithm::EdDsa];
 
-/// Resolves the provider called `name`, written at `pointer`.
+/// Resolves the provider called `name`, written at `pointer`; that of a policy has the name of its `service` before its own.
 pub fn provider(
     context: &mut Context<'_>,
     written: &ProviderDocument,
-    name: &str,
+    (service, name): (Option<&str>, &str),
+    pointer: &str,
+) -> Option<Provider> {
+    if let Some(local) = &written.local {
+        let sign_in = sign_in::local(context, name, local, &format!("{pointer}/local"));
+        return Some(Provider { definition: None, sign_in: Some(sign_in), id_tokens: None });
+    }
+    let full_name = service.map_or_else(|| name.to_owned(), |service| format!("{service}/{name}"));
+    let definition = definition(context, written, full_name, pointer)?;
+    let (Some(oidc), Settings::Oidc(settings)) = (&written.oidc, &definition.settings) else {
+        return Some(Provider { definition: Some(Arc::new(definition)), sign_in: None, id_tokens: None });
+    };
+    let signs_in = oidc
+        .sign_in
+        .as_ref()
+        .map(|sign_in| sign_in::oidc(context, (name, oidc, sign_in), settings, &format!("{pointer}/oidc/sign_in")));
+    let (sign_in, id_tokens) = signs_in.unzip();
+    // The tokens of a multi-tenant issuer name the tenant and never that issuer.
+    let several = Preset::of(oidc.preset).multi_tenant(&settings.issuer).is_some();
+    Some(Provider { definition: (!several).then(|| Arc::new(definition)), sign_in, id_tokens })
+}
+
+fn definition(
+    context: &mut Context<'_>,
+    written: &ProviderDocument,
+    name: String,
     pointer: &str,
 ) -> Option<Definition> {
     let (kind, leeway, settings) = if let Some(oidc) = &written.oidc {
@@ -47,12 +80,15 @@ pub fn provider(
         ("jwks", jwks.leeway.as_ref(), Settings::Jwks(self::jwks(context, jwks, &format!("{pointer}/jwks"))?))
     } else if let Some(hmac) = &written.hmac {
         ("hmac", hmac.leeway.as_ref(), Settings::Hmac(self::hmac(context, hmac, &format!("{pointer}/hmac"))?))
+    } else if let Some(introspection) = &written.introspection {
+        let settings = self::introspection(context, introspection, &format!("{pointer}/introspection"))?;
+        ("introspection", introspection.leeway.as_ref(), Settings::Introspection(settings))
     } else {
         let keys = written.api_key.as_ref()?;
         ("api_key", None, Settings::ApiKey(api_keys(context, keys, &format!("{pointer}/api_key"))))
     };
     let leeway = self::leeway(context, leeway, &format!("{pointer}/{kind}/leeway"));
-    Some(Definition { name: name.to_owned(), leeway, settings })
+    Some(Definition { name, leeway, settings })
 }
 
 fn leeway(context: &mut Context<'_>, text: Option<&DurationText>, pointer: &str) -> i64 {
@@ -70,6 +106,9 @@ fn oidc(context: &mut Context<'_>, written: &OidcDocument, pointer: &str) -> Opt
     let algorithms = written.algorithms.as_ref().map(|names| algorithms(names.iter().map(|name| name.as_str())));
     let keys = times(context, written.keys.as_ref(), pointer);
     let issuer = issuer?;
+    let preset = Preset::of(written.preset);
+    preset.check(context, &issuer, &format!("{pointer}/issuer"));
+    let hosts = written.allowed_hosts.iter().flatten().map(String::as_str).chain(preset.hosts.iter().copied());
     Some(OidcSettings {
         profile: Profile {
             issuer: issuer.as_str().into(),
@@ -82,7 +121,7 @@ fn oidc(context: &mut Context<'_>, written: &OidcDocument, pointer: &str) -> Opt
             Some(uri) => Some(uri?),
             None => None,
         },
-        allowed_hosts: written.allowed_hosts.clone().unwrap_or_default(),
+        allowed_hosts: hosts.map(str::to_owned).collect(),
         issuer,
         keys,
     })
@@ -127,7 +166,20 @@ fn key_source(
         }
         None => (format!("{pointer}/inline"), serde_json::to_vec(written.inline.as_ref()?).ok()?),
     };
-    match FixedKeys::read(&text, algorithms) {
+    let keys = key_set(context, &text, algorithms, &pointer);
+    // A set that is broken breaks its file, and the rest of it is still to be judged.
+    Some(KeySource::Fixed(keys.unwrap_or_default()))
+}
+
+/// Reads a set of public keys, or reports what is wrong with it and with each of its keys.
+pub(super) fn key_set(
+    context: &mut Context<'_>,
+    text: &[u8],
+    algorithms: &[Algorithm],
+    pointer: &str,
+) -> Option<Arc<FixedKeys>> {
+    let keys = match FixedKeys::read(text, algorithms) {
+        Ok(keys) => keys,
         Err(error) => {
             let diagnostic = Diagnostic::error(codes::INVALID_KEY, error.to_string());
             let help = if error == KeySetError::SharedSecret {
@@ -135,22 +187,19 @@ fn key_source(
             } else {
                 "write a JWK Set (`{ \"keys\": [...] }`) or PEM blocks of public keys or certificates"
             };
-            context.push(diagnostic.help(help), &pointer);
-            // The file is broken, and the rest of it is still to be judged.
-            Some(KeySource::Fixed(Arc::default()))
+            context.push(diagnostic.help(help), pointer);
+            return None;
         }
-        Ok(keys) => {
-            let set = keys.set();
-            for left_out in set.left_out() {
-                let kid = left_out.kid.as_ref().map(|kid| format!(" `{kid}`")).unwrap_or_default();
-                context.error(&pointer, codes::INVALID_KEY, format!("key{kid}: {}", left_out.error));
-            }
-            if set.keys().is_empty() && set.left_out().is_empty() {
-                context.error(&pointer, codes::INVALID_KEY, "the set holds no key");
-            }
-            Some(KeySource::Fixed(keys))
-        }
+    };
+    let set = keys.set();
+    for left_out in set.left_out() {
+        let kid = left_out.kid.as_ref().map(|kid| format!(" `{kid}`")).unwrap_or_default();
+        context.error(pointer, codes::INVALID_KEY, format!("key{kid}: {}", left_out.error));
     }
+    if set.keys().is_empty() && set.left_out().is_empty() {
+        context.error(pointer, codes::INVALID_KEY, "the set holds no key");
+    }
+    Some(keys)
 }
 
 fn hmac(context: &mut Context<'_>, written: &HmacDocument, pointer: &str) -> Option<HmacSettings> {
@@ -184,6 +233,39 @@ fn hmac(context: &mut Context<'_>, written: &HmacDocument, pointer: &str) -> Opt
         },
         algorithms,
         secrets,
+    })
+}
+
+fn introspection(
+    context: &mut Context<'_>,
+    written: &IntrospectionDocument,
+    pointer: &str,
+) -> Option<IntrospectionSettings> {
+    let issuer = context.url(&format!("{pointer}/issuer"), IssuerUrl::parse(&written.issuer));
+    let url = context.url(&format!("{pointer}/url"), EndpointUrl::parse(&written.url));
+    let secret = context.secret(&written.client_secret, &format!("{pointer}/client_secret"));
+    let cache = context.duration(written.cache.as_ref(), &format!("{pointer}/cache"), CACHE);
+    if cache > LONGEST_CACHE {
+        let diagnostic = Diagnostic::error(codes::INVALID_VALUE, "nothing about a token is kept for longer than `5m`");
+        context
+            .push(diagnostic.help("a shorter time means that a revocation counts sooner"), &format!("{pointer}/cache"));
+    }
+    Some(IntrospectionSettings {
+        profile: Profile {
+            issuer: issuer?.as_str().into(),
+            token_type: TokenType::Jwt,
+            scope_claim: scope_claim(written.scope_claim),
+            sign_in_clients: written.sign_in_clients.clone().unwrap_or_default(),
+        },
+        url: url?,
+        client_id: written.client_id.clone(),
+        client_secret: secret?,
+        tokens: match written.tokens {
+            None | Some(TokensWord::All) => Tokens::All,
+            Some(TokensWord::Opaque) => Tokens::Opaque,
+            Some(TokensWord::Jwt) => Tokens::Jwt,
+        },
+        cache,
     })
 }
 

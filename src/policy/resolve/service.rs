@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::installation::public_url;
 use super::provider::provider;
-use super::{limits, rules, upstream};
+use super::{issuing, limits, origins, rules, upstream};
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
@@ -15,9 +15,9 @@ use crate::mcp::era::Revisions;
 use crate::oauth::challenge::is_scope_token;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UrlErrorKind};
 use crate::policy::document::PolicyDocument;
-use crate::policy::document::policy::{DenialMode, RouteDocument, UriMode};
+use crate::policy::document::policy::{AuthenticationDocument, DenialMode, RouteDocument, UriMode};
 use crate::policy::document::scalar::{NameText, listed};
-use crate::policy::model::{Installation, Service};
+use crate::policy::model::{Installation, Provider, Service};
 use crate::policy::{codes, suggest};
 use crate::providers::Definition;
 
@@ -32,6 +32,8 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
     let resource = resource(context, &document.route, document.public_url.as_deref(), installation);
     let own = own_providers(context, document, installation);
     let providers = providers(context, document, installation, &own);
+    let authorization_server = issuing::authorization_server(context, document, resource.as_ref(), installation, &own);
+    beside_own_tokens(context, document, resource.as_ref(), &providers);
     let upstream = upstream::upstream(context, &document.upstream, installation.timeouts);
     let default_scopes = scopes(context, document);
     let rules = rules::rules(context, document);
@@ -44,12 +46,12 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
             "a body may be at most `64MiB`: it is held in memory while it is judged",
         );
     }
-    origins(context, document);
+    origins::origins(context, document);
     let server_requests = server_requests(context, document);
     if let Some(rules) = &rules {
         admission(context, document, rules);
     }
-    let authentication = &document.authentication;
+    let authentication = document.authentication.clone().unwrap_or_default();
     let resource = resource?;
     let revisions =
         document.revisions.as_ref().map(|list| list.iter().map(|revision| revision.as_str()).collect::<Vec<_>>());
@@ -60,6 +62,8 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
         resource,
         upstream: upstream?,
         providers,
+        authorization_server,
+        id_tokens: own.values().filter_map(|provider| provider.id_tokens.clone()).collect(),
         shared_audience: authentication.shared_audience.unwrap_or(false),
         clients: authentication.clients.clone(),
         admission: if authentication.optional == Some(true) { Admission::Everyone } else { Admission::Identified },
@@ -171,69 +175,95 @@ pub fn host(resource: &ResourceUrl) -> Option<String> {
     resource.origin().split_once("://").map(|(_, authority)| authority.to_owned())
 }
 
+/// The providers that a policy names, whose tokens it accepts.
+fn accepted(document: &PolicyDocument) -> &[NameText] {
+    document.authentication.as_ref().map_or(&[], |authentication| &authentication.providers)
+}
+
 fn own_providers(
     context: &mut Context<'_>,
     document: &PolicyDocument,
     installation: &Installation,
-) -> BTreeMap<String, Arc<Definition>> {
+) -> BTreeMap<String, Provider> {
     let mut own = BTreeMap::new();
     let written_here = |name: &NameText| document.providers.iter().flatten().any(|(written, _)| written == name);
     for (name, written) in document.providers.iter().flatten() {
         let pointer = format!("/providers/{}", name.0);
         // A name that is misspelt below is one mistake and not two.
         let misspelt = |name: &NameText| !installation.providers.contains_key(&name.0) && !written_here(name);
-        let named = &document.authentication.providers;
-        if !named.contains(name) && !named.iter().any(misspelt) {
+        let sign_in = document.authorization_server.iter().flat_map(|server| &server.sign_in);
+        let mut named = accepted(document).iter().chain(sign_in);
+        if !named.clone().any(|one| one == name) && !named.any(misspelt) {
+            let help = match &document.authorization_server {
+                None => "name it under `authentication.providers`, or remove it",
+                Some(_) => "name it under `authorization_server.sign_in` or `authentication.providers`, or remove it",
+            };
             let diagnostic =
                 Diagnostic::error(codes::UNUSED_PROVIDER, format!("the provider `{}` is not used", name.0));
-            context.push_at_key(diagnostic.help("name it under `authentication.providers`, or remove it"), &pointer);
+            context.push_at_key(diagnostic.help(help), &pointer);
         }
-        if let Some(provider) = provider(context, written, &format!("{}/{}", document.service.0, name.0), &pointer) {
-            own.insert(name.0.clone(), Arc::new(provider));
+        if let Some(provider) = provider(context, written, (Some(&document.service.0), &name.0), &pointer) {
+            own.insert(name.0.clone(), provider);
         }
     }
     own
+}
+
+/// The provider called `name`, or a report that there is none.
+pub(super) fn find<'a>(
+    context: &mut Context<'_>,
+    name: &str,
+    own: &'a BTreeMap<String, Provider>,
+    installation: &'a Installation,
+    pointer: &str,
+) -> Option<&'a Provider> {
+    let found = own.get(name).or_else(|| installation.providers.get(name));
+    // A provider that is written but broken is reported where it stands.
+    if found.is_none() && context.tree.value.pointer(&format!("/providers/{name}")).is_none() {
+        let near = suggest::nearest(name, installation.providers.keys().chain(own.keys()).map(String::as_str));
+        let help = near.map_or("define it under `providers`, here or in `portcullis.yaml`".to_owned(), |near| {
+            format!("did you mean `{near}`?")
+        });
+        let message = format!("there is no provider `{name}`");
+        context.push(Diagnostic::error(codes::UNKNOWN_PROVIDER, message).help(help), pointer);
+    }
+    found
 }
 
 fn providers(
     context: &mut Context<'_>,
     document: &PolicyDocument,
     installation: &Installation,
-    own: &BTreeMap<String, Arc<Definition>>,
+    own: &BTreeMap<String, Provider>,
 ) -> Vec<Arc<Definition>> {
     let mut found: Vec<Arc<Definition>> = Vec::new();
-    for (index, name) in document.authentication.providers.iter().enumerate() {
+    for (index, name) in accepted(document).iter().enumerate() {
         let pointer = format!("/authentication/providers/{index}");
-        let Some(provider) = own.get(&name.0).or_else(|| installation.providers.get(&name.0)) else {
-            // A provider that is written but broken is reported where it stands.
-            if !document.providers.iter().flatten().any(|(written, _)| written == name) {
-                let names = installation.providers.keys().chain(own.keys()).map(String::as_str);
-                let near = suggest::nearest(&name.0, names);
-                let help = near
-                    .map_or("define it under `providers`, here or in `portcullis.yaml`".to_owned(), |near| {
-                        format!("did you mean `{near}`?")
-                    });
-                context.push(
-                    Diagnostic::error(codes::UNKNOWN_PROVIDER, format!("there is no provider `{}`", name.0)).help(help),
-                    &pointer,
-                );
-            }
+        let Some(provider) = find(context, &name.0, own, installation, &pointer) else { continue };
+        let Some(provider) = &provider.definition else {
+            let message = format!("the provider `{}` issues no tokens that a service could accept", name.0);
+            let help =
+                "name it under `authorization_server.sign_in`: the gateway then issues tokens to those who sign in";
+            context.push(Diagnostic::error(codes::ISSUES_NO_TOKENS, message).help(help), &pointer);
             continue;
         };
-        if let Some(other) = found.iter().find(|other| other.issuer() == provider.issuer()) {
+        if let Some(other) = found.iter().find(|other| other.shares_tokens_with(provider)) {
             // A provider of a policy carries the service's name before its own.
             let short = |provider: &Definition| provider.name.rsplit('/').next().unwrap_or_default().to_owned();
             let message =
                 format!("the providers `{}` and `{}` answer for the same tokens", short(other), short(provider));
             context.push(
                 Diagnostic::error(codes::AMBIGUOUS_ISSUER, message)
-                    .help("providers are told apart by issuer: name one of them"),
+                    .help("providers are told apart by issuer, and one alone can have tokens that are no JWT: name one of them"),
                 &pointer,
             );
         }
         found.push(Arc::clone(provider));
     }
-    if !found.is_empty() && !found.iter().any(|provider| provider.issues_to_clients()) {
+    // What is on no closed list goes to whoever else takes it.
+    found.sort_by_key(|provider| provider.is_closed_list());
+    let own_tokens = document.authorization_server.is_some();
+    if !found.is_empty() && !own_tokens && !found.iter().any(|provider| provider.issues_to_clients()) {
         let diagnostic = Diagnostic::warning(
             codes::NO_AUTHORIZATION_SERVER,
             "clients cannot get tokens by themselves: no provider issues to them",
@@ -244,13 +274,40 @@ fn providers(
         );
     }
     if found.iter().all(|provider| provider.issuer().is_none())
-        && document.authentication.audiences.is_some()
+        && document.authentication.as_ref().is_some_and(|written| written.audiences.is_some())
         && !found.is_empty()
+        && !own_tokens
     {
         let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "API keys have no audience");
         context.push_at_key(diagnostic.help("remove `audiences`"), "/authentication/audiences");
     }
     found
+}
+
+/// What may stand beside `authorization_server`: the gateway's tokens are for the resource alone, and told apart by issuer.
+fn beside_own_tokens(
+    context: &mut Context<'_>,
+    document: &PolicyDocument,
+    resource: Option<&ResourceUrl>,
+    providers: &[Arc<Definition>],
+) {
+    let (Some(_), Some(AuthenticationDocument { audiences, .. })) =
+        (&document.authorization_server, &document.authentication)
+    else {
+        return;
+    };
+    if audiences.is_some() {
+        let message = "with `authorization_server` tokens are for the service's public URL and nothing else";
+        let diagnostic = Diagnostic::error(codes::USELESS_SETTING, message);
+        context.push_at_key(diagnostic.help("remove `audiences`"), "/authentication/audiences");
+    }
+    for (index, provider) in providers.iter().enumerate() {
+        if provider.issuer().is_some_and(|issuer| resource.is_some_and(|resource| resource.as_str() == issuer)) {
+            let message = "this provider answers for the tokens that the gateway itself issues here";
+            let diagnostic = Diagnostic::error(codes::AMBIGUOUS_ISSUER, message);
+            context.push(diagnostic.help("remove it"), &format!("/authentication/providers/{index}"));
+        }
+    }
 }
 
 /// Checks the scopes and returns those marked default, sorted.
@@ -284,23 +341,10 @@ pub(super) fn unknown_scope<'a>(
     context.push(Diagnostic::error(codes::UNKNOWN_SCOPE, format!("there is no scope `{name}`")).help(help), pointer);
 }
 
-fn origins(context: &mut Context<'_>, document: &PolicyDocument) {
-    for (index, origin) in document.origins.iter().flatten().enumerate() {
-        let exact = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
-        if !exact {
-            let diagnostic =
-                Diagnostic::error(codes::INVALID_VALUE, format!("`{origin}` is no origin as browsers write it"));
-            context.push(
-                diagnostic.help("scheme, host and port only, in lower case: `https://inspector.example.com`"),
-                &format!("/origins/{index}"),
-            );
-        }
-    }
-}
-
 /// Callers without a token need a door and a rule; one without the other does nothing.
 fn admission(context: &mut Context<'_>, document: &PolicyDocument, rules: &AccessTable) {
-    match (document.authentication.optional, rules.opens()) {
+    let optional = document.authentication.as_ref().and_then(|written| written.optional);
+    match (optional, rules.opens()) {
         (Some(true), false) => {
             let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "no rule is for callers without a token");
             context.push_at_key(

@@ -31,6 +31,14 @@ impl Fetch for NoFetch {
     async fn get(&self, url: &url::Url) -> Result<bytes::Bytes, FetchError> {
         Err(FetchError { url: url.to_string(), cause: "not here".into() })
     }
+
+    async fn send(
+        &self,
+        _: crate::engine::fetch::Target,
+        request: http::Request<bytes::Bytes>,
+    ) -> Result<http::Response<bytes::Bytes>, FetchError> {
+        Err(FetchError { url: request.uri().to_string(), cause: "not here".into() })
+    }
 }
 
 /// A source that serves what it was last told to, and counts.

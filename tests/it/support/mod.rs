@@ -1,17 +1,23 @@
 //! The cast of every story: a [`Gateway`] under test, an [`Upstream`] that remembers what reached it, an [`Issuer`] that
 //! signs anything it is asked to, and a [`Client`] that says exactly what it is told.
 
+pub mod browser;
 pub mod client;
 pub mod gateway;
+pub mod introspector;
 pub mod issuer;
 pub mod keys;
 pub mod process;
+pub mod provider;
 pub mod upstream;
 
+pub use browser::{Browser, Page};
 pub use client::{Client, Era, raw};
 pub use gateway::Gateway;
+pub use introspector::Introspector;
 pub use issuer::Issuer;
 pub use keys::Key;
+pub use provider::Provider;
 pub use upstream::{Answer, Upstream};
 
 use std::time::{Duration, Instant};

@@ -43,6 +43,36 @@ pub async fn steps(mut command: Command) -> Vec<Value> {
         .collect()
 }
 
+/// Runs a client to its end; wherever it would open a browser it prints `{"browse": URL}`, and `browse` goes there. The
+/// other lines that it printed are its steps.
+pub async fn browsing(mut command: Command, browse: impl AsyncFn(&str)) -> Vec<Value> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the client runs");
+    let mut child = Ended(child);
+    let lines = BufReader::new(child.0.stdout.take().expect("its output")).lines();
+    let (say, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
+    let mut said = Vec::new();
+    while let Some(line) = tokio::time::timeout(3 * PATIENCE, hear.recv()).await.expect("the client goes on") {
+        let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        match line["browse"].as_str() {
+            Some(url) => browse(url).await,
+            None => said.push(line),
+        }
+    }
+    assert!(child.0.wait().expect("its end").success(), "the client failed: {said:#?}");
+    said
+}
+
+/// A client that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// An official MCP server in a process of its own, with the file in which it records every request.
 #[derive(Debug)]
 pub struct Server {
@@ -63,6 +93,13 @@ impl Server {
     pub fn everything() -> Self {
         let mut command = node("witness-proxy.mjs");
         command.arg("--everything");
+        Self::start(command)
+    }
+
+    /// A certified OpenID provider whose one client has this redirect URI and secret; it records the tokens it issues.
+    pub fn openid_provider(redirect: &str, secret: &str, more: &[&str]) -> Self {
+        let mut command = node("openid-provider.mjs");
+        command.args(["--redirect", redirect, "--secret", secret]).args(more).stderr(Stdio::null());
         Self::start(command)
     }
 

@@ -54,8 +54,9 @@ async fn q01_the_proxy_of_the_configuration_gets_every_fetch() {
     assert!(proxy.received().iter().all(|request| request.path.ends_with("/jwks")), "{:?}", proxy.received());
 }
 
-/// An https server on `localhost` with a certificate that no public authority knows, which is given in PEM.
-async fn private_https() -> (String, String) {
+/// An https server on `localhost` that answers everything with `body`; no public authority knows its certificate, which is
+/// given in PEM.
+pub async fn private_https(body: &str) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("its key");
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
@@ -68,8 +69,7 @@ async fn private_https() -> (String, String) {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
     let port = listener.local_addr().expect("a bound address").port();
-    let set = json!({"keys": [Key::Rs256.jwk("rs256")]}).to_string();
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{set}", set.len());
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             let (acceptor, answer) = (acceptor.clone(), answer.clone());
@@ -79,6 +79,8 @@ async fn private_https() -> (String, String) {
                 drop(stream.read(&mut [0; 4096]).await);
                 drop(stream.write_all(answer.as_bytes()).await);
                 drop(stream.shutdown().await);
+                // What is left unread would break off the answer.
+                drop(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await);
             });
         }
     });
@@ -87,7 +89,7 @@ async fn private_https() -> (String, String) {
 
 #[tokio::test]
 async fn q01_a_private_authority_is_trusted_when_the_configuration_names_it() {
-    let (url, pem) = private_https().await;
+    let (url, pem) = private_https(&json!({"keys": [Key::Rs256.jwk("rs256")]}).to_string()).await;
     for (case, installation) in [
         ("nothing is named", INSTALLATION.to_owned()),
         ("the authority is named", format!("{INSTALLATION}egress: {{ ca_file: ca.pem }}\n")),

@@ -9,6 +9,7 @@ mod confusion;
 mod egress;
 mod fetching;
 mod header;
+mod introspection;
 mod names;
 mod rotation;
 mod rules;

@@ -183,7 +183,9 @@ async fn w14_heads_are_bounded() {
     ] {
         scene.refuses(400, scene.filled(&with(&lines))).await;
     }
-    for target in [format!("/wire/mcp?{}", "x".repeat(8193)), format!("/{}", "x".repeat(2048)), "/x".repeat(40_000)] {
+    for target in
+        [format!("/wire/mcp?{}", "x".repeat(24 * 1024 + 1)), format!("/{}", "x".repeat(2048)), "/x".repeat(40_000)]
+    {
         scene.refuses(400, scene.spoilt(GOOD, "/wire/mcp", &target)).await;
     }
     let method = "X".repeat(70_000);
@@ -195,7 +197,7 @@ async fn w14_heads_are_bounded() {
     let said = socket.answer("128 headers").await;
     assert!(said.is(200), "128 headers are allowed: {said:?}");
     scene.serves(scene.filled(&with(&wide(30_000)))).await;
-    scene.serves(scene.spoilt(GOOD, "/wire/mcp", &format!("/wire/mcp?{}", "x".repeat(8192)))).await;
+    scene.serves(scene.spoilt(GOOD, "/wire/mcp", &format!("/wire/mcp?{}", "x".repeat(24 * 1024)))).await;
 }
 
 #[tokio::test]

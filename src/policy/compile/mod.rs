@@ -1,6 +1,9 @@
 //! From what policies mean to what runs. What did not change is shared with the snapshot before, not made again.
 
-use std::collections::BTreeMap;
+mod hosts;
+mod issuing;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,12 +11,13 @@ use foldhash::{HashMap, HashMapExt as _, HashSet};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
+use self::issuing::Workshop;
 use super::load::{Claim, Good};
 use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model, Upstream as UpstreamModel};
 use crate::diagnostics::Diagnostic;
 use crate::egress::names::{self, Addresses, Pending};
 use crate::egress::{Egress, EgressError, EgressSettings};
-use crate::engine::authentication::{Accepted, Authentication};
+use crate::engine::authentication::{Accepted, AudienceCheck, Authentication};
 use crate::engine::clock::Clock;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::{AddressLimit, Limit, LimitState, Limits};
@@ -27,6 +31,9 @@ use crate::providers::{Definition, Surroundings};
 use crate::stages;
 
 use super::codes;
+
+/// Seconds by which the clocks of two replicas may be apart when one judges what the other issued.
+const OWN_LEEWAY: i64 = 5;
 
 /// One service on its way into a snapshot.
 #[derive(Debug, Clone)]
@@ -50,6 +57,9 @@ pub struct Compiler {
     names: HashMap<(String, u16), Addresses>,
     pending: Pending,
     address_limit: Option<Arc<AddressLimit>>,
+    workshop: Workshop,
+    /// The gateway's own client ids, by the issuer whose ID tokens are for them.
+    sign_in_clients: BTreeMap<String, BTreeSet<String>>,
     generation: u64,
 }
 
@@ -63,6 +73,8 @@ impl Compiler {
         let fetch = Arc::new(client(&egress)?);
         Ok(Self {
             cache: Arc::new(TokenCache::new(Arc::clone(&clock))),
+            workshop: Workshop::new(Arc::clone(&clock)),
+            sign_in_clients: BTreeMap::new(),
             surroundings: Surroundings { fetch, clock, runtime },
             egress,
             providers: HashMap::new(),
@@ -90,6 +102,8 @@ impl Compiler {
         self.take_over_egress(&model.egress)
             .map_err(|error| Diagnostic::error(codes::INVALID_CERTIFICATE, error.to_string()))?;
         self.take_over_name_servers(&model.name_servers);
+        self.take_over_sign_in_clients(model, entries);
+        self.workshop.take_over(&model.encryption_keys);
         let mut services: Vec<Arc<Service>> = Vec::with_capacity(entries.len());
         let mut kept = HashMap::with_capacity(entries.len());
         let mut hash = Sha256::new().chain_update(installation.hash);
@@ -136,6 +150,7 @@ impl Compiler {
             self.egress = egress.clone();
             self.providers.clear();
             self.services.clear();
+            self.workshop.forget_fetch();
         }
         Ok(())
     }
@@ -151,6 +166,22 @@ impl Compiler {
             let last = addresses.load_full();
             *addresses = names::follow(host, *port, servers, &self.surroundings.runtime, &mut self.pending);
             addresses.rcu(|found| Arc::clone(if found.is_empty() { &last } else { found }));
+        }
+    }
+
+    /// What a provider tells the gateway about people who sign in is no access token, whichever file it was registered in.
+    fn take_over_sign_in_clients(&mut self, installation: &Installation, entries: &[Entry]) {
+        let shared = installation.providers.values().filter_map(|provider| provider.id_tokens.as_ref());
+        let own = entries.iter().flat_map(|entry| &entry.good.model.id_tokens);
+        let mut clients: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for tokens in shared.chain(own) {
+            for issuer in &tokens.issuers {
+                clients.entry(issuer.clone()).or_default().insert(tokens.client.clone());
+            }
+        }
+        if clients != self.sign_in_clients {
+            self.sign_in_clients = clients;
+            self.services.clear();
         }
     }
 
@@ -179,7 +210,13 @@ impl Compiler {
     }
 
     fn pipeline(&mut self, model: &Model) -> Result<Pipeline, Denial> {
-        let mut accepted = Vec::with_capacity(model.providers.len());
+        let mut accepted = Vec::with_capacity(model.providers.len() + 1);
+        let mut issuing = None;
+        if let Some(server) = &model.authorization_server {
+            let (server, provider) = self.workshop.issuing(model, server, &self.surroundings)?;
+            accepted.push(Accepted { provider, leeway: OWN_LEEWAY, audience: AudienceCheck::Required });
+            issuing = Some(server);
+        }
         for definition in &model.providers {
             accepted.push(Accepted {
                 provider: self.provider(definition)?,
@@ -187,12 +224,19 @@ impl Compiler {
                 audience: definition.audience_check(),
             });
         }
-        let issuers = model
-            .providers
-            .iter()
-            .filter(|provider| provider.issues_to_clients())
-            .filter_map(|provider| provider.issuer());
-        let issuers: Vec<String> = issuers.map(str::to_owned).collect();
+        let mut issuers: Vec<String> = Vec::new();
+        match &issuing {
+            Some(own) => issuers.push(own.issuer.to_string()),
+            None => {
+                let able = model.providers.iter().filter(|provider| provider.issues_to_clients());
+                for issuer in able.filter_map(|provider| provider.issuer()) {
+                    // One issuer may be two providers: keys for its JWTs, questions about its other tokens.
+                    if !issuers.iter().any(|known| known == issuer) {
+                        issuers.push(issuer.to_owned());
+                    }
+                }
+            }
+        }
         let metadata =
             ResourceMetadata::new(&model.resource, &issuers, &model.default_scopes).named(&model.name).to_bytes();
         Ok(Pipeline {
@@ -221,11 +265,17 @@ impl Compiler {
             metadata,
             default_scopes: model.default_scopes.clone(),
             rule_places: model.rule_places.clone(),
+            issuing,
         })
     }
 
     /// The running provider of this definition, or a new one: its keys and what was verified with them outlive a reload.
     fn provider(&mut self, definition: &Arc<Definition>) -> Result<Arc<dyn Provider>, Denial> {
+        let clients = definition.issuer().and_then(|issuer| self.sign_in_clients.get(issuer));
+        let definition = match clients {
+            Some(clients) => &Arc::new(definition.refusing(clients)),
+            None => definition,
+        };
         if let Some((running, provider)) = self.providers.get(&definition.name)
             && running == definition
         {
@@ -317,6 +367,9 @@ impl Compiler {
         self.names.retain(|(host, port), _| hosts.contains(&(host.as_str(), *port)));
         let services: HashSet<&str> = models().map(|model| model.name.as_str()).collect();
         self.limits.retain(|name, _| services.contains(name.as_str()));
+        let issuers = models().filter(|model| model.authorization_server.is_some());
+        let issuers: Vec<&str> = issuers.map(|model| model.resource.as_str()).collect();
+        self.workshop.settle(&issuers, &self.surroundings.runtime);
     }
 }
 
@@ -335,18 +388,8 @@ fn routes(services: &[Arc<Service>], model: &Installation) -> RouteTable {
     }
     let mut routes = RouteTable::default();
     for (host, services) in hosts {
-        spellings(host, model).iter().for_each(|host| routes.insert(host, &services));
+        hosts::spellings(host, model).iter().for_each(|host| routes.insert(host, &services));
     }
     routes.elect_defaults(model.default_service.as_deref());
     routes
-}
-
-/// A client may write the scheme's default port into `Host`.
-fn spellings(host: &str, installation: &Installation) -> Vec<String> {
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    if has_port {
-        return vec![host.to_owned()];
-    }
-    let plain = installation.public_url.as_ref().is_some_and(|url| url.url().scheme() == "http");
-    vec![host.to_owned(), format!("{host}:{}", if plain { 80 } else { 443 })]
 }

@@ -1,0 +1,58 @@
+//! What is revoked before its time: grants and single tokens, looked at on every request without asking the store.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+
+use super::store::Table;
+use super::vault::{Vault, VaultError};
+
+/// One revocation as the store keeps it, until the last token that it concerns has ended.
+#[derive(Debug, Serialize, Deserialize)]
+struct Revoked {
+    id: String,
+}
+
+/// The ids that are revoked, as last read from the store.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    ids: ArcSwap<HashSet<String>>,
+}
+
+impl Revocations {
+    /// Whether the grant or token called `id` is revoked.
+    #[must_use]
+    pub fn contains(&self, id: &str) -> bool {
+        self.ids.load().contains(id)
+    }
+
+    /// Revokes `id` for `lifetime` seconds: here at once, at other replicas when they next read.
+    ///
+    /// # Errors
+    /// The store cannot be asked; the id is revoked here all the same.
+    pub async fn revoke(&self, vault: &Vault, id: &str, lifetime: i64) -> Result<(), VaultError> {
+        self.ids.rcu(|ids| {
+            let mut ids = HashSet::clone(ids);
+            ids.insert(id.to_owned());
+            ids
+        });
+        vault.add(Table::Revocations, id, &Revoked { id: id.to_owned() }, lifetime, "").await.map(drop)
+    }
+
+    /// Reads what is revoked. What this process revoked since stays revoked.
+    ///
+    /// # Errors
+    /// The store cannot be asked; what was known stays known.
+    pub async fn refresh(&self, vault: &Vault) -> Result<(), VaultError> {
+        let before = self.ids.load_full();
+        let read: HashSet<String> =
+            vault.list::<Revoked>(Table::Revocations).await?.into_iter().map(|row| row.id).collect();
+        self.ids.rcu(|now| {
+            let added = now.difference(&before).cloned();
+            Arc::new(read.iter().cloned().chain(added).collect::<HashSet<_>>())
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! What the authorization servers of an installation work with, and keep across reloads: rows, keys, revocations, limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::engine::clock::Clock;
+use crate::engine::decision::{Denial, Reason};
+use crate::engine::documents::Documents;
+use crate::engine::issuing::{Issuing, Throttle, Works};
+use crate::engine::keyring::Keyring;
+use crate::engine::provider::Provider;
+use crate::engine::revocations::Revocations;
+use crate::engine::store::Store;
+use crate::engine::vault::{RandomFailed, Vault, random};
+use crate::oauth::jws::Algorithm;
+use crate::oauth::server_metadata::ServerMetadata;
+use crate::policy::model::{AuthorizationServer, Service};
+use crate::providers::Surroundings;
+use crate::providers::own::Own;
+use crate::secret::Held;
+use crate::stores::memory::Memory;
+
+/// How often revocations of other replicas are read: a revoked token ends within five seconds.
+const REVOCATIONS: Duration = Duration::from_secs(2);
+
+/// Everything that outlives a snapshot.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    store: Arc<dyn Store>,
+    secrets: Vec<Held>,
+    /// What seals while no secret is named. It is made when it is needed, and opens its rows for as long as the process runs.
+    random: Option<[u8; 32]>,
+    vault: Option<Arc<Vault>>,
+    keyrings: Vec<Arc<Keyring>>,
+    revocations: Arc<Revocations>,
+    documents: Arc<Documents>,
+    throttle: Arc<Throttle>,
+    own: HashMap<Arc<str>, Issuer>,
+    follower: Option<Follower>,
+}
+
+/// The provider of the tokens of one service, kept while nothing about it changes: what was verified stays verified.
+#[derive(Debug)]
+struct Issuer {
+    service: String,
+    algorithm: Algorithm,
+    provider: Arc<dyn Provider>,
+}
+
+/// Work in the background that ends with its owner.
+#[derive(Debug)]
+struct Follower(AbortHandle);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Workshop {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store: Arc::new(Memory::new(clock)),
+            secrets: Vec::new(),
+            random: None,
+            vault: None,
+            keyrings: Vec::new(),
+            revocations: Arc::default(),
+            documents: Arc::default(),
+            throttle: Arc::default(),
+            own: HashMap::new(),
+            follower: None,
+        }
+    }
+
+    /// Other secrets are another vault over the same rows.
+    pub(super) fn take_over(&mut self, secrets: &[Held]) {
+        if secrets != self.secrets {
+            self.secrets = secrets.to_vec();
+            self.forget_vault();
+        }
+    }
+
+    /// What was fetched through another client is fetched anew.
+    pub(super) fn forget_fetch(&mut self) {
+        self.own.clear();
+    }
+
+    fn forget_vault(&mut self) {
+        self.vault = None;
+        self.own.clear();
+        self.follower = None;
+    }
+
+    fn vault(&mut self, clock: &Arc<dyn Clock>) -> Result<Arc<Vault>, RandomFailed> {
+        if let Some(vault) = &self.vault {
+            return Ok(Arc::clone(vault));
+        }
+        if self.secrets.is_empty() && self.random.is_none() {
+            self.random = Some(random()?);
+        }
+        let secrets = self.secrets.iter().map(|held| held.secret.expose());
+        let secrets: Vec<&[u8]> = secrets.chain(self.random.as_ref().map(<[u8; 32]>::as_slice)).collect();
+        let vault = Arc::new(Vault::new(Arc::clone(&self.store), Arc::clone(clock), &secrets)?);
+        self.vault = Some(Arc::clone(&vault));
+        Ok(vault)
+    }
+
+    fn keyring(&mut self, algorithm: Algorithm) -> Arc<Keyring> {
+        if let Some(known) = self.keyrings.iter().find(|keyring| keyring.algorithm() == algorithm) {
+            return Arc::clone(known);
+        }
+        let keyring = Arc::new(Keyring::new(algorithm));
+        self.keyrings.push(Arc::clone(&keyring));
+        keyring
+    }
+
+    /// The authorization server of a service, and the provider that vouches for its tokens.
+    pub(super) fn issuing(
+        &mut self,
+        model: &Service,
+        server: &AuthorizationServer,
+        surroundings: &Surroundings,
+    ) -> Result<(Arc<Issuing>, Arc<dyn Provider>), Denial> {
+        let vault = self.vault(&surroundings.clock);
+        let vault = vault.map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))?;
+        let works = Works {
+            vault,
+            keyring: self.keyring(server.algorithm),
+            revocations: Arc::clone(&self.revocations),
+            fetch: Arc::clone(&surroundings.fetch),
+            clock: Arc::clone(&surroundings.clock),
+            documents: Arc::clone(&self.documents),
+            throttle: Arc::clone(&self.throttle),
+        };
+        let issuer: Arc<str> = model.resource.as_str().into();
+        let provider = self.provider(&model.name, &issuer, server.algorithm, &works);
+        let metadata = ServerMetadata {
+            issuer: &issuer,
+            scopes: &model.default_scopes,
+            algorithm: server.algorithm,
+            registration: server.registration,
+            client_documents: server.client_documents,
+            client_credentials: server.clients.iter().any(|client| client.grants.service),
+        };
+        let issuing = Issuing {
+            service: model.name.as_str().into(),
+            metadata: metadata.to_bytes(),
+            title: model.name.clone(),
+            redirects: server.redirects.clone(),
+            clients: server.clients.clone(),
+            registration: server.registration,
+            client_documents: server.client_documents,
+            remember: server.remember,
+            claims: server.claims.clone(),
+            scopes: server.scopes.clone(),
+            lifetimes: server.lifetimes,
+            sign_in: server.sign_in.clone(),
+            issuer,
+            works,
+        };
+        Ok((Arc::new(issuing), provider))
+    }
+
+    fn provider(&mut self, service: &str, issuer: &Arc<str>, algorithm: Algorithm, works: &Works) -> Arc<dyn Provider> {
+        let known = self.own.get(issuer);
+        if let Some(known) = known.filter(|known| known.service == service && known.algorithm == algorithm) {
+            return Arc::clone(&known.provider);
+        }
+        let provider: Arc<dyn Provider> = Arc::new(Own::new(service, Arc::clone(issuer), works.clone()));
+        let running = Issuer { service: service.to_owned(), algorithm, provider: Arc::clone(&provider) };
+        self.own.insert(Arc::clone(issuer), running);
+        provider
+    }
+
+    /// Keeps what the services at these issuers need, and reads revocations as long as there is one.
+    pub(super) fn settle(&mut self, issuers: &[&str], runtime: &Handle) {
+        self.own.retain(|issuer, _| issuers.contains(&&**issuer));
+        match &self.vault {
+            Some(vault) if !issuers.is_empty() => {
+                if self.follower.is_none() {
+                    let (vault, revocations) = (Arc::clone(vault), Arc::clone(&self.revocations));
+                    self.follower = Some(Follower(runtime.spawn(follow(vault, revocations)).abort_handle()));
+                }
+            }
+            _ => self.follower = None,
+        }
+    }
+}
+
+async fn follow(vault: Arc<Vault>, revocations: Arc<Revocations>) {
+    let mut every = tokio::time::interval(REVOCATIONS);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lost = false;
+    loop {
+        every.tick().await;
+        let outcome = revocations.refresh(&vault).await;
+        match &outcome {
+            Err(error) if !lost => tracing::warn!(event = "revocations-unread", %error, "what was known stays known"),
+            Ok(()) if lost => tracing::info!(event = "revocations-read", "revocations are read again"),
+            _ => {}
+        }
+        lost = outcome.is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::engine::clock::SystemClock;
+    use crate::engine::fetch::{Fetch, FetchError, Target};
+    use crate::engine::store::Table;
+    use crate::secret::SecretRef;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    #[async_trait]
+    impl Fetch for Nothing {
+        async fn get(&self, url: &url::Url) -> Result<Bytes, FetchError> {
+            Err(FetchError { url: url.to_string(), cause: String::new() })
+        }
+        async fn send(&self, _: Target, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, FetchError> {
+            Err(FetchError { url: request.uri().to_string(), cause: String::new() })
+        }
+    }
+
+    fn workshop() -> (Workshop, Arc<dyn Clock>) {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        (Workshop::new(Arc::clone(&clock)), clock)
+    }
+
+    fn held(folder: &tempfile::TempDir, text: &str) -> Held {
+        let path = folder.path().join(text.get(..1).unwrap_or_default());
+        std::fs::write(&path, text).unwrap();
+        let from = SecretRef::File(path);
+        Held { secret: from.read().unwrap(), from }
+    }
+
+    fn works(workshop: &mut Workshop, clock: &Arc<dyn Clock>) -> Works {
+        Works {
+            vault: workshop.vault(clock).unwrap(),
+            keyring: workshop.keyring(Algorithm::Es256),
+            revocations: Arc::clone(&workshop.revocations),
+            fetch: Arc::new(Nothing),
+            clock: Arc::clone(clock),
+            documents: Arc::clone(&workshop.documents),
+            throttle: Arc::clone(&workshop.throttle),
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_outlive_every_change_of_keys_that_leaves_the_one_that_sealed_them() {
+        let (mut workshop, clock) = workshop();
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (held(&folder, &"a".repeat(40)), held(&folder, &"b".repeat(40)));
+        let row = async |vault: &Vault, name: &str| {
+            vault.get::<String>(Table::Clients, name).await.unwrap().map(|entry| entry.value)
+        };
+        let vault = workshop.vault(&clock).unwrap();
+        vault.add(Table::Clients, "random", &"kept", 60, "").await.unwrap();
+        workshop.take_over(&[]);
+        assert!(Arc::ptr_eq(&vault, &workshop.vault(&clock).unwrap()), "nothing changed");
+        workshop.take_over(std::slice::from_ref(&first));
+        let vault = workshop.vault(&clock).unwrap();
+        assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
+        vault.add(Table::Clients, "first", &"kept", 60, "").await.unwrap();
+        workshop.take_over(&[second.clone(), first]);
+        let vault = workshop.vault(&clock).unwrap();
+        assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
+        assert_eq!(row(&vault, "first").await.as_deref(), Some("kept"));
+        workshop.take_over(&[second]);
+        let vault = workshop.vault(&clock).unwrap();
+        assert_eq!(row(&vault, "first").await, None, "a key that is taken away opens nothing");
+        assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
+    }
+
+    #[tokio::test]
+    async fn the_gateways_own_provider_stays_the_same_while_nothing_about_it_changes() {
+        let (mut workshop, clock) = workshop();
+        let folder = tempfile::tempdir().unwrap();
+        let issuer: Arc<str> = "https://m.example/a".into();
+        let before = works(&mut workshop, &clock);
+        let one = workshop.provider("a", &issuer, Algorithm::Es256, &before);
+        let again = workshop.provider("a", &issuer, Algorithm::Es256, &before);
+        assert_eq!(one.generation(), again.generation());
+        let algorithm = workshop.provider("a", &issuer, Algorithm::EdDsa, &before);
+        assert_ne!(one.generation(), algorithm.generation());
+        let other = workshop.provider("b", &issuer, Algorithm::EdDsa, &before);
+        assert_ne!(other.generation(), algorithm.generation());
+        workshop.take_over(&[held(&folder, &"a".repeat(40))]);
+        let after = works(&mut workshop, &clock);
+        assert_ne!(workshop.provider("b", &issuer, Algorithm::EdDsa, &after).generation(), other.generation());
+        assert!(Arc::ptr_eq(&before.keyring, &after.keyring) && Arc::ptr_eq(&before.throttle, &after.throttle));
+        assert!(Arc::ptr_eq(&before.revocations, &after.revocations));
+    }
+
+    #[tokio::test]
+    async fn revocations_of_other_replicas_are_read_while_a_service_issues() {
+        let (mut workshop, clock) = workshop();
+        let vault = workshop.vault(&clock).unwrap();
+        let elsewhere = Revocations::default();
+        workshop.settle(&["https://m.example/a"], &Handle::current());
+        elsewhere.revoke(&vault, "grant", 600).await.unwrap();
+        assert!(!workshop.revocations.contains("grant"));
+        let read = async {
+            while !workshop.revocations.contains("grant") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(REVOCATIONS * 3, read).await.unwrap();
+        workshop.settle(&[], &Handle::current());
+        assert!(workshop.follower.is_none(), "nobody issues any more");
+    }
+}

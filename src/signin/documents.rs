@@ -1,0 +1,84 @@
+//! Documents that clients name: their metadata and their keys. Fetched as a stranger's word, under the strict class of
+//! egress, and kept by the time that they give themselves.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, Request, StatusCode};
+use url::Url;
+
+use super::answer::{Oauth, OauthError};
+use crate::engine::fetch::Target;
+use crate::engine::issuing::Issuing;
+use crate::oauth::client_metadata::ClientMetadata;
+
+/// Bytes of a client's metadata document (Client ID Metadata Document section 6.6).
+const LARGEST: usize = 5 * 1024;
+/// Bytes of a client's key set.
+const LARGEST_KEYS: usize = 64 * 1024;
+/// Seconds for which a document without a word about it is kept, and the bounds of such a word.
+const KEPT: i64 = 300;
+const SHORTEST: i64 = 10;
+const LONGEST: i64 = 24 * 3600;
+
+/// The metadata document of the client at the URL `id`, good at least in that it is its own.
+pub async fn client(issuing: &Issuing, id: &str) -> Result<Bytes, OauthError> {
+    let good = |document: &Bytes| ClientMetadata::document(id, document).map(drop).map_err(|error| error.to_string());
+    fetched(issuing, id, LARGEST, good).await.map_err(|cause| {
+        tracing::info!(event = "client-document-refused", service = %issuing.service, client = id, cause, "a client's document was refused");
+        OauthError::new(Oauth::InvalidClient, "the client's metadata document cannot be had or is not acceptable")
+    })
+}
+
+/// The key set at the URL `uri` of a client.
+pub async fn keys(issuing: &Issuing, uri: &Url) -> Result<Bytes, OauthError> {
+    fetched(issuing, uri.as_str(), LARGEST_KEYS, |_| Ok(())).await.map_err(|cause| {
+        tracing::info!(event = "client-keys-refused", service = %issuing.service, cause, "a client's keys were refused");
+        OauthError::new(Oauth::InvalidClient, "the client's keys cannot be had")
+    })
+}
+
+async fn fetched(
+    issuing: &Issuing,
+    url: &str,
+    largest: usize,
+    good: impl Fn(&Bytes) -> Result<(), String>,
+) -> Result<Bytes, String> {
+    let (documents, now) = (&issuing.works.documents, issuing.works.clock.unix());
+    if let Some(document) = documents.get(url, now) {
+        return Ok(document);
+    }
+    let request = Request::get(url).header(ACCEPT, "application/json").body(Bytes::new());
+    let answer = issuing.works.fetch.send(Target::Stranger, request.map_err(|error| error.to_string())?).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("status {}", answer.status().as_u16()));
+    }
+    if !is_json(answer.headers()) {
+        return Err("it is not application/json".to_owned());
+    }
+    if answer.body().len() > largest {
+        return Err(format!("it is larger than {largest} bytes"));
+    }
+    let lifetime = lifetime(answer.headers());
+    let document = answer.into_body();
+    good(&document)?;
+    documents.keep(url, document.clone(), now + lifetime);
+    Ok(document)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// Seconds that an answer may be kept (RFC 9111 section 5.2.2), within bounds.
+fn lifetime(headers: &HeaderMap) -> i64 {
+    let control = headers.get(CACHE_CONTROL).and_then(|control| control.to_str().ok()).unwrap_or_default();
+    let directives: Vec<String> = control.split(',').map(|one| one.trim().to_ascii_lowercase()).collect();
+    if directives.iter().any(|directive| directive == "no-store" || directive == "no-cache") {
+        return SHORTEST;
+    }
+    let age = directives.iter().find_map(|directive| directive.strip_prefix("max-age=")?.parse::<i64>().ok());
+    age.unwrap_or(KEPT).clamp(SHORTEST, LONGEST)
+}

@@ -1,0 +1,171 @@
+//! Grants: what a person let a client do. Access tokens name their grant, refresh tokens walk along it.
+//!
+//! A refresh token is the grant's id, its turn and a keyed hash over both with the grant's own secret: nothing of it is
+//! stored, and the successor of a turn can be told again while the grace for lost answers lasts (RFC 9700 section 4.14).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Oauth, OauthError};
+use super::clients::Client;
+use crate::engine::issuing::Issuing;
+use crate::engine::store::Table;
+use crate::engine::vault::{VaultError, random_text};
+
+/// What stands before every refresh token.
+const MARK: &str = "pr1";
+
+/// A grant as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Grant {
+    /// The client.
+    pub client: String,
+    /// The redirect URI by which it came: when the policy refuses it, the grant ends.
+    pub redirect: String,
+    /// The subject of its tokens.
+    pub subject: String,
+    /// The provider that vouched for the person.
+    pub provider: String,
+    /// Claims for its tokens.
+    pub claims: Map<String, Value>,
+    /// Its scopes.
+    pub scopes: Vec<String>,
+    /// The secret of its refresh tokens.
+    pub secret: String,
+    /// How often it was refreshed.
+    pub turn: u32,
+    /// When it was last, in seconds since the epoch.
+    pub turned: i64,
+    /// When it began.
+    pub began: i64,
+}
+
+impl Grant {
+    /// Seconds that it has left: idle, and altogether.
+    pub fn left(&self, issuing: &Issuing) -> i64 {
+        let lifetimes = &issuing.lifetimes;
+        let now = issuing.works.clock.unix();
+        (self.began.saturating_add(lifetimes.refresh) - now).min(lifetimes.refresh_idle)
+    }
+}
+
+/// A refresh token, read but not believed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Presented<'a> {
+    /// The grant that it names.
+    pub id: &'a str,
+    /// Its turn.
+    pub turn: u32,
+    mac: Vec<u8>,
+}
+
+impl<'a> Presented<'a> {
+    /// Reads a refresh token.
+    pub fn read(token: &'a str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (mark, id, turn, mac) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let well_formed = mark == MARK && id.len() == 43 && turn.len() <= 10 && parts.next().is_none();
+        let mac = URL_SAFE_NO_PAD.decode(mac).ok().filter(|_| well_formed)?;
+        Some(Self { id, turn: turn.parse().ok()?, mac })
+    }
+
+    /// Whether the gateway made it for `grant`.
+    pub fn is_of(&self, issuing: &Issuing, grant: &Grant) -> bool {
+        let turn = self.turn.to_string();
+        issuing.works.vault.is_mac("refresh", &[&issuing.issuer, self.id, &turn, &grant.secret], &self.mac)
+    }
+}
+
+fn refresh_token(issuing: &Issuing, id: &str, grant: &Grant) -> String {
+    let turn = grant.turn.to_string();
+    let mac = issuing.works.vault.mac("refresh", &[&issuing.issuer, id, &turn, &grant.secret]);
+    format!("{MARK}.{id}.{turn}.{}", URL_SAFE_NO_PAD.encode(mac))
+}
+
+/// What a grant is called in the store.
+pub fn row_name(issuing: &Issuing, id: &str) -> String {
+    format!("{} {id}", issuing.issuer)
+}
+
+/// Begins a grant and answers with its first tokens.
+///
+/// # Errors
+/// It cannot be kept.
+pub async fn begin(issuing: &Issuing, client: &Client, id: &str, grant: &Grant) -> Result<Answer, OauthError> {
+    if client.grants.refresh {
+        let name = row_name(issuing, id);
+        let kept = issuing.works.vault.add(Table::Grants, &name, grant, grant.left(issuing), &grant.subject);
+        if !kept.await? {
+            return Err(OauthError::new(Oauth::ServerError, "try again"));
+        }
+    }
+    tokens(issuing, client, id, grant, &grant.scopes).await
+}
+
+/// An access token for some of the scopes of a grant, and the refresh token of its turn.
+///
+/// # Errors
+/// No token can be signed.
+pub async fn tokens(
+    issuing: &Issuing,
+    client: &Client,
+    id: &str,
+    grant: &Grant,
+    scopes: &[String],
+) -> Result<Answer, OauthError> {
+    let mut claims = grant.claims.clone();
+    claims.insert("sid".to_owned(), id.into());
+    let lifetime = issuing.lifetimes.access;
+    let access = access_token(issuing, &grant.subject, &grant.client, scopes, claims, lifetime).await?;
+    let mut body = answer(&access, lifetime, scopes);
+    if client.grants.refresh {
+        body["refresh_token"] = refresh_token(issuing, id, grant).into();
+    }
+    Ok(Answer::json(StatusCode::OK, &body))
+}
+
+/// A successful answer (RFC 6749 section 5.1).
+pub fn answer(access: &str, lifetime: i64, scopes: &[String]) -> Value {
+    json!({ "access_token": access, "token_type": "Bearer", "expires_in": lifetime, "scope": scopes.join(" ") })
+}
+
+/// An access token for this service alone (RFC 9068 section 2.2).
+///
+/// # Errors
+/// It cannot be signed.
+pub async fn access_token(
+    issuing: &Issuing,
+    subject: &str,
+    client: &str,
+    scopes: &[String],
+    mut claims: Map<String, Value>,
+    lifetime: i64,
+) -> Result<String, OauthError> {
+    let now = issuing.works.clock.unix();
+    let id = random_text().map_err(|error| OauthError::new(Oauth::ServerError, error.to_string()))?;
+    let registered = json!({
+        "iss": &*issuing.issuer, "aud": &*issuing.issuer, "sub": subject, "client_id": client,
+        "iat": now, "exp": now + lifetime, "jti": id, "scope": scopes.join(" "),
+    });
+    if let Value::Object(registered) = registered {
+        claims.extend(registered);
+    }
+    Ok(issuing.works.keyring.sign(&issuing.works.vault, "at+jwt", &claims).await?)
+}
+
+/// Ends a grant and every access token of it.
+///
+/// # Errors
+/// The store cannot be asked.
+pub async fn revoke(issuing: &Issuing, id: &str) -> Result<(), VaultError> {
+    let works = &issuing.works;
+    // First the tokens that are out, then the grant: whoever is interrupted in between leaves nothing open.
+    works.revocations.revoke(&works.vault, id, issuing.lifetimes.access + LEEWAY).await?;
+    works.vault.take::<Grant>(Table::Grants, &row_name(issuing, id)).await.map(drop)
+}
+
+/// Seconds by which clocks may be off.
+pub const LEEWAY: i64 = 60;

@@ -1,0 +1,99 @@
+//! A browser in which a person of the local provider has signed in: known for eight hours after it was last used.
+
+use http::{HeaderMap, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::Request;
+use super::answer::Answer;
+use super::browser::{cookie, is_foreign_form, set_cookie};
+use super::pages::{self, STYLE};
+use crate::engine::issuing::Issuing;
+use crate::engine::store::Table;
+use crate::engine::vault::{VaultError, random_text};
+
+/// Seconds after which a browser that is not used is forgotten.
+const IDLE: i64 = 8 * 3600;
+/// The name of the cookie.
+const COOKIE: &str = "login";
+
+/// A login as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Login {
+    /// The local provider.
+    pub provider: String,
+    /// The person's name.
+    pub user: String,
+}
+
+/// The person who has signed in to `provider` in this browser.
+///
+/// # Errors
+/// The store cannot be asked.
+pub async fn known(issuing: &Issuing, headers: &HeaderMap, provider: &str) -> Result<Option<String>, VaultError> {
+    let Some(id) = cookie(issuing, headers, COOKIE) else { return Ok(None) };
+    let vault = &issuing.works.vault;
+    let Some(entry) = vault.get::<Login>(Table::Logins, &row_name(issuing, &id)).await? else { return Ok(None) };
+    if entry.value.provider != provider {
+        return Ok(None);
+    }
+    vault.replace(Table::Logins, &entry, &entry.value, IDLE, &entry.value.user).await?;
+    Ok(Some(entry.value.user))
+}
+
+/// Remembers that `user` has signed in, under a new name: whoever knew the old cookie knows nothing. Returns the cookie.
+///
+/// # Errors
+/// It cannot be kept.
+pub async fn begin(issuing: &Issuing, headers: &HeaderMap, provider: &str, user: &str) -> Result<String, VaultError> {
+    end(issuing, headers).await?;
+    let id = random_text()?;
+    let login = Login { provider: provider.to_owned(), user: user.to_owned() };
+    issuing.works.vault.add(Table::Logins, &row_name(issuing, &id), &login, IDLE, user).await?;
+    Ok(set_cookie(issuing, COOKIE, &id, IDLE))
+}
+
+async fn end(issuing: &Issuing, headers: &HeaderMap) -> Result<(), VaultError> {
+    match cookie(issuing, headers, COOKIE) {
+        Some(id) => issuing.works.vault.take::<Login>(Table::Logins, &row_name(issuing, &id)).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+fn row_name(issuing: &Issuing, id: &str) -> String {
+    format!("{} {id}", issuing.issuer)
+}
+
+/// Asks whether to sign out, and does it.
+pub async fn sign_out(issuing: &Issuing, request: Request<'_>) -> Answer {
+    let page = |done| pages::SignOut {
+        service: &issuing.title,
+        action: format!("{}/sign-out", issuing.issuer),
+        done,
+        style: STYLE,
+    };
+    if *request.method != Method::POST {
+        return pages::page(StatusCode::OK, &page(false), &[]);
+    }
+    if is_foreign_form(issuing, request.headers) {
+        let then = "Open the sign-out page of the service and try again.";
+        return pages::problem(
+            StatusCode::FORBIDDEN,
+            "Not signed out",
+            "The request came from another site.",
+            then,
+            request.id,
+        );
+    }
+    if let Err(error) = end(issuing, request.headers).await {
+        tracing::warn!(event = "sign-in-store", %error, "nobody was signed out");
+        let what = "The service cannot reach its store at the moment.";
+        return pages::problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Not signed out",
+            what,
+            "Try again in a moment.",
+            request.id,
+        );
+    }
+    pages::page(StatusCode::OK, &page(true), &[]).with_cookie(&set_cookie(issuing, COOKIE, "", 0))
+}

@@ -1,0 +1,182 @@
+//! Authorization-server mode with nothing scripted but the person: official SDK clients that know a URL and no more, and
+//! a certified OpenID provider behind the gateway.
+
+mod clients;
+mod provider;
+
+use serde_json::{Value, json};
+
+use crate::support::gateway::Setup;
+use crate::support::process::{Server, browsing, node, python};
+use crate::support::{Browser, Gateway, Page};
+
+/// The official clients that authorize by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sdk {
+    TypeScript1,
+    TypeScriptLegacy,
+    TypeScriptModern,
+    TypeScriptAuto,
+    PythonLegacy,
+    PythonModern,
+    PythonAuto,
+}
+
+impl Sdk {
+    /// What the client calls itself when it registers.
+    fn title(self) -> String {
+        let (script, era) = self.program();
+        format!("{} {era}", if script == "oauth.py" { "Python" } else { "Desk" })
+    }
+
+    fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::TypeScript1 => ("oauth.mjs", "v1"),
+            Self::TypeScriptLegacy => ("oauth.mjs", "legacy"),
+            Self::TypeScriptModern => ("oauth.mjs", "modern"),
+            Self::TypeScriptAuto => ("oauth.mjs", "auto"),
+            Self::PythonLegacy => ("oauth.py", "legacy"),
+            Self::PythonModern => ("oauth.py", "modern"),
+            Self::PythonAuto => ("oauth.py", "auto"),
+        }
+    }
+
+    /// Runs the client, which gets the URL of the service; `browse` is the person in front of the browser that it opens.
+    async fn run(self, scene: &Scene, steps: &Value, browse: impl AsyncFn(&str)) -> Run {
+        let (script, era) = self.program();
+        let mut command = if script == "oauth.py" { python(script) } else { node(script) };
+        command.args(["--url", &scene.issuer(), "--era", era, "--steps", &steps.to_string()]);
+        let mut lines = browsing(command, browse).await;
+        let kept = lines.pop().unwrap_or_default();
+        Run { lines, kept }
+    }
+}
+
+/// What one client printed: a line for connecting and one for each step.
+#[derive(Debug)]
+struct Run {
+    lines: Vec<Value>,
+    /// The tokens and the registration that it has in the end.
+    kept: Value,
+}
+
+impl Run {
+    #[track_caller]
+    fn result(&self, step: usize) -> &Value {
+        let line = &self.lines[step];
+        assert_eq!(line["ok"], true, "step {step} must succeed: {self:#?}");
+        &line["result"]
+    }
+
+    #[track_caller]
+    fn text(&self, step: usize) -> &str {
+        self.result(step)["content"][0]["text"].as_str().unwrap_or_default()
+    }
+
+    /// What went wrong first.
+    fn error(&self) -> &str {
+        let failed = self.lines.iter().find(|line| line["ok"] == false);
+        failed.and_then(|line| line["error"]["message"].as_str()).unwrap_or_default()
+    }
+
+    /// The status of each POST to the service itself in a step.
+    fn statuses(&self, step: usize) -> Vec<u64> {
+        let asked = self.lines[step]["http"].as_array().into_iter().flatten();
+        let posts = asked.filter(|asked| asked["method"] == "POST" && asked["path"] == "/mcp");
+        posts.filter_map(|asked| asked["status"].as_u64()).collect()
+    }
+}
+
+/// A gateway in front of a real MCP server, with a provider behind its sign-in.
+struct Scene {
+    gateway: Gateway,
+    server: Server,
+}
+
+/// What the gateway does for people of the provider `issuer`, with more words about how it signs them in.
+fn policy(server: &Server, issuer: &str, sign_in: &str) -> String {
+    format!(
+        r#"
+service: desk
+route: {{ path: /mcp }}
+upstream: {{ url: "{}" }}
+providers:
+  corp:
+    oidc:
+      issuer: "{issuer}"
+      sign_in: {{ client_id: gateway, client_secret: {{ env: CORP_SECRET }}, title: Corp{sign_in} }}
+authorization_server:
+  sign_in: [corp]
+  redirects: {{ loopback: true }}
+  claims: {{ email: email, groups: groups }}
+scopes:
+  "tools:use": {{ describe: Use the tools, default: true }}
+  "tools:manage": {{ describe: Delete what is there }}
+rules:
+  - allow: {{ tools: [echo] }}
+    scopes: ["tools:use"]
+  - allow: {{ tools: [delete_users] }}
+    scopes: ["tools:manage"]
+  - deny: {{ tools: [delete_issues] }}
+"#,
+        server.url()
+    )
+}
+
+/// The secret of the gateway at its provider.
+const SECRET: &str = "corp-secret-0123456789-0123456789-01234";
+
+fn setup() -> Setup {
+    Gateway::new().installation("store: memory\n").secret("CORP_SECRET", SECRET)
+}
+
+impl Scene {
+    fn issuer(&self) -> String {
+        self.gateway.url("/mcp")
+    }
+
+    /// A person's answer to the consent page at the end of `url`: the page and what came of it.
+    async fn consent(&self, browser: &Browser, url: &str, provider: &str) -> (Page, Page) {
+        let page = browser.go(url).await;
+        assert_eq!(page.status, 200, "a consent page: {page:#?}");
+        let request = page.field("request");
+        let form = [("request", request.as_str()), ("provider", provider)];
+        let answer = browser.submit(&format!("{}/consent", self.issuer()), &form).await;
+        (page, answer)
+    }
+
+    /// What the token endpoint did, in order: grant type and outcome.
+    fn grants(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        self.events("token").iter().map(|fields| (text(&fields["grant"]), text(&fields["outcome"]))).collect()
+    }
+
+    /// How many clients registered.
+    fn registrations(&self) -> usize {
+        self.events("client-registered").len()
+    }
+
+    /// The fields of the log records about one event.
+    fn events(&self, event: &str) -> Vec<Value> {
+        let fields = self.gateway.log().into_iter().map(|mut record| record["fields"].take());
+        fields.filter(|fields| fields["event"] == event).collect()
+    }
+
+    /// The tools that were really called.
+    fn called(&self) -> Vec<String> {
+        let calls = self.server.messages("tools/call").into_iter();
+        calls.filter_map(|call| call["params"]["name"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Every value of a header that reached the server.
+    fn headers(&self, name: &str) -> Vec<String> {
+        let is_it = |header: &&Value| header[0].as_str().is_some_and(|found| found.eq_ignore_ascii_case(name));
+        let requests = self.server.received();
+        let headers = requests.iter().flat_map(|request| request["headers"].as_array().into_iter().flatten());
+        headers.filter(is_it).filter_map(|header| header[1].as_str().map(str::to_owned)).collect()
+    }
+}
+
+fn call(name: &str, arguments: &Value) -> Value {
+    json!({"do": "tools/call", "name": name, "arguments": arguments})
+}

@@ -1,0 +1,167 @@
+//! Sign-in by name and password.
+
+use super::{CALLBACK, json as read};
+use crate::support::{Browser, Gateway, Page, Upstream};
+
+/// `correct horse battery` under argon2id with the least memory that is accepted.
+const POLICY: &str = "
+service: files
+route: { path: /mcp }
+upstream: { url: UPSTREAM }
+providers:
+  people: { local: { users: ../users.yaml } }
+authorization_server:
+  sign_in: [people]
+  redirects: { loopback: true }
+  claims: { groups: groups }
+  clients:
+    - { id: desk, name: Desk, redirects: ['http://127.0.0.1/callback'] }
+scopes:
+  files:read: { describe: Read your files, default: true }
+rules:
+  - allow: { tools: [read] }
+    scopes: [files:read]
+    when: '\"eng\" in claims.groups'
+";
+const PASSWORD: &str = "correct horse battery";
+
+struct Story {
+    gateway: Gateway,
+    _upstream: Upstream,
+}
+
+impl Story {
+    async fn new() -> Self {
+        let upstream = Upstream::mcp(&["read"]).await;
+        let policy = POLICY.replace("UPSTREAM", &upstream.url("/mcp"));
+        let setup = Gateway::new().installation("store: memory\n").policy("files", &policy);
+        let users = setup.directory().join("users.yaml");
+        for (name, claim) in [("Alice", "groups=[\"eng\"]"), ("bob", "groups=[]")] {
+            let mut command = std::process::Command::new(crate::support::gateway::BINARY);
+            command.args(["user", "add"]).arg(&users).arg(name).args(["--claim", claim, "--password-stdin"]);
+            let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("the command runs");
+            let input = child.stdin.take().expect("its input");
+            std::io::Write::write_all(&mut { input }, PASSWORD.as_bytes()).expect("a password");
+            assert!(child.wait().expect("its end").success());
+        }
+        Self { gateway: setup.start().await, _upstream: upstream }
+    }
+
+    fn authorize(&self) -> String {
+        let query = "response_type=code&client_id=desk&redirect_uri=http%3A%2F%2F127.0.0.1%3A7777%2Fcallback&state=s\
+                     &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
+        format!("{}/authorize?{query}", self.gateway.url("/mcp"))
+    }
+
+    /// From the authorization request to the sign-in page, or to what comes in its place.
+    async fn page(&self, browser: &Browser) -> Page {
+        let page = browser.go(&self.authorize()).await;
+        let form = [("request", page.field("request")), ("provider", "people".to_owned())];
+        let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let leaving = browser.submit(&self.gateway.url("/mcp/consent"), &form).await;
+        assert_eq!(leaving.status, 303, "{leaving:#?}");
+        browser.go_with(leaving.location(), &[("sec-fetch-site", "same-origin")]).await
+    }
+
+    async fn enter(&self, browser: &Browser, page: &Page, name: &str, password: &str) -> Page {
+        let state = page.field("state");
+        let form = [("state", state.as_str()), ("name", name), ("password", password)];
+        browser.submit(&self.gateway.url("/mcp/sign-in"), &form).await
+    }
+}
+
+#[tokio::test]
+async fn a_person_signs_in_by_name_and_password() {
+    let story = Story::new().await;
+    let browser = Browser::new();
+    let page = story.page(&browser).await;
+    assert_eq!(page.status, 200, "{page:#?}");
+    let entered = story.enter(&browser, &page, " ALICE ", PASSWORD).await;
+    assert!(entered.location().starts_with(CALLBACK), "{entered:#?}");
+    let code = entered.parameter("code").expect("a code");
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", &code),
+        ("redirect_uri", CALLBACK),
+        ("client_id", "desk"),
+        ("code_verifier", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+    ];
+    let tokens = read(&Browser::new().submit(&story.gateway.url("/mcp/token"), &form).await);
+    assert_eq!(super::claims(&tokens["access_token"])["sub"], "people:alice");
+    assert_eq!(super::claims(&tokens["access_token"])["groups"], serde_json::json!(["eng"]));
+
+    let known = story.page(&browser).await;
+    assert!(known.parameter("code").is_some(), "known in this browser: {known:#?}");
+    let out = browser.submit(&story.gateway.url("/mcp/sign-out"), &[]).await;
+    assert!(out.body.contains("signed out"), "{out:#?}");
+    assert_eq!(story.page(&browser).await.status, 200, "asked again after signing out");
+    assert!(!story.gateway.printed().contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_name_look_the_same() {
+    let story = Story::new().await;
+    let browser = Browser::new();
+    let page = story.page(&browser).await;
+    let wrong = story.enter(&browser, &page, "alice", "wrong").await;
+    let unknown = story.enter(&browser, &page, "nobody", "wrong").await;
+    assert_eq!((wrong.status, unknown.status), (401, 401));
+    assert_eq!(wrong.body, unknown.body);
+    let strange = browser.cookies();
+    assert!(strange.keys().all(|name| !name.contains("login")), "{strange:?}");
+    assert!(story.enter(&browser, &page, "alice", PASSWORD).await.parameter("code").is_some(), "the positive control");
+}
+
+#[tokio::test]
+async fn o02_passwords_cannot_be_tried_for_ever() {
+    let story = Story::new().await;
+    let browser = Browser::new();
+    let page = story.page(&browser).await;
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        statuses.push(story.enter(&browser, &page, "alice", "wrong").await.status);
+    }
+    assert_eq!(statuses[0], 401);
+    assert_eq!(statuses[11], 429, "{statuses:?}");
+}
+
+#[tokio::test]
+async fn a_form_of_another_site_signs_nobody_in_or_out() {
+    let story = Story::new().await;
+    let browser = Browser::new();
+    let page = story.page(&browser).await;
+    let state = page.field("state");
+    let form = [("state", state.as_str()), ("name", "alice"), ("password", PASSWORD)];
+    let url = story.gateway.url("/mcp/sign-in");
+    let forged = browser.submit_with(&url, &form, &[("sec-fetch-site", "cross-site")]).await;
+    assert_eq!((forged.status, forged.location()), (400, ""));
+    let elsewhere = Browser::new().submit(&url, &form).await;
+    assert_eq!((elsewhere.status, elsewhere.location()), (400, ""), "another browser");
+    assert!(story.enter(&browser, &page, "alice", PASSWORD).await.parameter("code").is_some());
+    let out = story.gateway.url("/mcp/sign-out");
+    assert_eq!(browser.submit_with(&out, &[], &[("sec-fetch-site", "cross-site")]).await.status, 403);
+    assert!(story.page(&browser).await.parameter("code").is_some(), "still signed in");
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_at_sign_in() {
+    let story = Story::new().await;
+    let browser = Browser::new();
+    let page = story.page(&browser).await;
+    story.enter(&browser, &page, "alice", PASSWORD).await;
+    let before = browser.cookies().get("portcullis-login").cloned().expect("a login");
+    let other = Browser::new();
+    let page = story.page(&other).await;
+    // Whoever was given another person's cookie does not keep it.
+    let state = page.field("state");
+    let form = [("state", state.as_str()), ("name", "bob"), ("password", PASSWORD)];
+    let mut jar: Vec<String> = other.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    jar.push(format!("portcullis-login={before}"));
+    other.forget();
+    let headers = [("sec-fetch-site", "same-origin"), ("cookie", &*jar.join("; "))];
+    let entered = other.submit_with(&story.gateway.url("/mcp/sign-in"), &form, &headers).await;
+    assert!(entered.parameter("code").is_some(), "{entered:#?}");
+    let after = other.cookies().get("portcullis-login").cloned().expect("a login");
+    assert_ne!(before, after);
+    assert_eq!(story.page(&browser).await.status, 200, "and the old one is worth nothing");
+}
