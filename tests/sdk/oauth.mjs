@@ -2,14 +2,17 @@
 // itself, walks through its steps and prints one JSON line for each.
 //
 //   node oauth.mjs --url URL --era v1|legacy|modern|auto --steps '[{"do":"tools/list"}, …]'
+//                  [--service CLIENT_ID --secret SECRET | --service CLIENT_ID --key FILE]
 //
+// A service is registered beforehand and acts for itself.
 // Where a person would see a browser it prints {"browse": URL} and waits until a browser comes to its redirect URI.
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
 import { options } from './common.mjs';
 
-const { url, era, steps } = options({ era: 'modern', steps: '[]' });
+const { url, era, steps, service, secret, key } = options({ era: 'modern', steps: '[]' });
 const limits = { timeout: 20000 };
 const say = line => process.stdout.write(JSON.stringify(line) + '\n');
 
@@ -40,8 +43,8 @@ const callback = createServer((request, response) => {
 }).listen(0, '127.0.0.1');
 await once(callback, 'listening');
 
-/** What a client keeps, and how it sends a person to a browser. */
-const provider = {
+/** What a client of a person keeps, and how it sends them to a browser. */
+const person = {
     redirectUrl: `http://127.0.0.1:${callback.address().port}/callback`,
     clientMetadata: {
         client_name: `Desk ${era}`,
@@ -66,16 +69,29 @@ const provider = {
     }
 };
 
-const about = { name: 'portcullis-tests', version: '1.0.0' };
-const wire = { authProvider: provider, fetch: watchedFetch };
-let Client, StreamableHTTPClientTransport, UnauthorizedError;
+let Client, StreamableHTTPClientTransport, UnauthorizedError, ClientCredentialsProvider, PrivateKeyJwtProvider;
 if (era === 'v1') {
     ({ Client } = await import('@modelcontextprotocol/sdk/client/index.js'));
     ({ StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js'));
     ({ UnauthorizedError } = await import('@modelcontextprotocol/sdk/client/auth.js'));
+    ({ ClientCredentialsProvider, PrivateKeyJwtProvider } = await import('@modelcontextprotocol/sdk/client/auth-extensions.js'));
 } else {
-    ({ Client, StreamableHTTPClientTransport, UnauthorizedError } = await import('@modelcontextprotocol/client'));
+    ({ Client, StreamableHTTPClientTransport, UnauthorizedError, ClientCredentialsProvider, PrivateKeyJwtProvider } =
+        await import('@modelcontextprotocol/client'));
 }
+
+/** Who the client is: what it keeps, and how it gets a token. */
+function identity() {
+    if (!service) return person;
+    const who = { clientId: service, expectedIssuer: url };
+    return key
+        ? new PrivateKeyJwtProvider({ ...who, privateKey: readFileSync(key, 'utf8'), algorithm: 'ES256' })
+        : new ClientCredentialsProvider({ ...who, clientSecret: secret });
+}
+
+const provider = identity();
+const about = { name: 'portcullis-tests', version: '1.0.0' };
+const wire = { authProvider: provider, fetch: watchedFetch };
 const mode = era === 'modern' ? { pin: '2026-07-28' } : era;
 const build = () => [
     era === 'v1' ? new Client(about) : new Client(about, { versionNegotiation: { mode } }),
@@ -133,5 +149,5 @@ for (const [step, wanted] of [{ do: 'connect' }, ...JSON.parse(steps)].entries()
         if (wanted.do === 'connect') break;
     }
 }
-say({ tokens: provider.kept.tokens ?? null, client: provider.kept.client ?? null });
+say({ tokens: await provider.tokens() ?? null, client: await provider.clientInformation() ?? null });
 process.exit(0);

@@ -2,18 +2,26 @@
 itself, walks through its steps and prints one JSON line for each.
 
     python oauth.py --url URL --era legacy|modern|auto --steps '[{"do": "tools/list"}, ...]'
+                    [--service CLIENT_ID --secret SECRET | --service CLIENT_ID --key FILE]
 
+A service is registered beforehand and acts for itself.
 Where a person would see a browser it prints {"browse": URL} and waits until a browser comes to its redirect URI.
 """
 
 import argparse
 import asyncio
 import json
+import pathlib
 import sys
 import urllib.parse
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+    SignedJWTParameters,
+)
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
@@ -106,7 +114,7 @@ def failed(step, error):
     report({"step": step, "ok": False, "error": {"name": type(leaf).__name__, "message": str(leaf)}})
 
 
-async def run(client, auth, kept, step):
+async def run(client, auth, step):
     match step["do"]:
         case "tools/list":
             result = await client.list_tools()
@@ -121,17 +129,30 @@ async def run(client, auth, kept, step):
     return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-async def walk(url, era, steps):
-    callback, kept = Callback(), Kept()
+async def identity(given, kept):
+    """Who the client is: what it keeps, and how it gets a token."""
+    url, service = given.url, given.service
+    if service and given.key:
+        key = pathlib.Path(given.key).read_text()
+        keys = SignedJWTParameters(issuer=service, subject=service, signing_key=key, signing_algorithm="ES256")
+        return PrivateKeyJWTOAuthProvider(url, kept, service, keys.create_assertion_provider(), issuer=url)
+    if service:
+        return ClientCredentialsOAuthProvider(url, kept, service, given.secret, issuer=url)
+    callback = Callback()
     await callback.listen()
     metadata = OAuthClientMetadata(
-        client_name=f"Python {era}",
+        client_name=f"Python {given.era}",
         redirect_uris=[callback.url],
         grant_types=["authorization_code", "refresh_token"],
         response_types=["code"],
         token_endpoint_auth_method="none",
     )
-    auth = OAuthClientProvider(url, metadata, kept, redirect_handler=browse, callback_handler=callback.answer)
+    return OAuthClientProvider(url, metadata, kept, redirect_handler=browse, callback_handler=callback.answer)
+
+
+async def walk(given):
+    url, era, steps, kept = given.url, given.era, json.loads(given.steps), Kept()
+    auth = await identity(given, kept)
     hooks = {"response": [note]}
     try:
         async with httpx2.AsyncClient(auth=auth, event_hooks=hooks, trust_env=False, timeout=20) as http:
@@ -141,7 +162,7 @@ async def walk(url, era, steps):
                 report({"step": 0, "ok": True, "result": about.model_dump(mode="json") if about else None})
                 for number, step in enumerate(steps, 1):
                     try:
-                        report({"step": number, "ok": True, "result": await run(client, auth, kept, step)})
+                        report({"step": number, "ok": True, "result": await run(client, auth, step)})
                     except Exception as error:  # every failure is an answer here
                         failed(number, error)
     except Exception as error:
@@ -158,8 +179,10 @@ def main():
     words.add_argument("--url", required=True)
     words.add_argument("--era", choices=MODES, default="modern")
     words.add_argument("--steps", default="[]")
-    given = words.parse_args()
-    asyncio.run(walk(given.url, given.era, json.loads(given.steps)))
+    words.add_argument("--service")
+    words.add_argument("--secret")
+    words.add_argument("--key")
+    asyncio.run(walk(words.parse_args()))
     return 0
 
 

@@ -78,8 +78,7 @@ async fn steps_up(sdk: Sdk) {
     });
     let run = run.await;
 
-    let statuses: Vec<u64> = (0..run.lines.len()).flat_map(|step| run.statuses(step)).collect();
-    assert_eq!(statuses[0], 401, "{sdk:?} comes without a token");
+    assert_eq!(run.asked("/mcp")[0], 401, "{sdk:?} comes without a token");
     let listed = run.result(1)["tools"].as_array().expect("tools").iter();
     assert_eq!(listed.map(|tool| &tool["name"]).collect::<Vec<_>>(), ["echo"], "{sdk:?}: what its scope allows");
     assert_eq!((run.text(2), run.text(4)), ("hi", "again"), "{sdk:?}");

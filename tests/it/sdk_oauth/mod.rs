@@ -3,6 +3,7 @@
 
 mod clients;
 mod provider;
+mod services;
 
 use serde_json::{Value, json};
 
@@ -43,9 +44,14 @@ impl Sdk {
 
     /// Runs the client, which gets the URL of the service; `browse` is the person in front of the browser that it opens.
     async fn run(self, scene: &Scene, steps: &Value, browse: impl AsyncFn(&str)) -> Run {
+        self.run_as(&[], scene, steps, browse).await
+    }
+
+    /// The same with options that say who the client is.
+    async fn run_as(self, who: &[&str], scene: &Scene, steps: &Value, browse: impl AsyncFn(&str)) -> Run {
         let (script, era) = self.program();
         let mut command = if script == "oauth.py" { python(script) } else { node(script) };
-        command.args(["--url", &scene.issuer(), "--era", era, "--steps", &steps.to_string()]);
+        command.args(["--url", &scene.issuer(), "--era", era, "--steps", &steps.to_string()]).args(who);
         let mut lines = browsing(command, browse).await;
         let kept = lines.pop().unwrap_or_default();
         Run { lines, kept }
@@ -81,10 +87,19 @@ impl Run {
 
     /// The status of each POST to the service itself in a step.
     fn statuses(&self, step: usize) -> Vec<u64> {
-        let asked = self.lines[step]["http"].as_array().into_iter().flatten();
-        let posts = asked.filter(|asked| asked["method"] == "POST" && asked["path"] == "/mcp");
-        posts.filter_map(|asked| asked["status"].as_u64()).collect()
+        posts(&self.lines[step], "/mcp")
     }
+
+    /// The status of each POST to a path.
+    fn asked(&self, path: &str) -> Vec<u64> {
+        self.lines.iter().flat_map(|line| posts(line, path)).collect()
+    }
+}
+
+fn posts(line: &Value, path: &str) -> Vec<u64> {
+    let asked = line["http"].as_array().into_iter().flatten();
+    let posts = asked.filter(|asked| asked["method"] == "POST" && asked["path"] == path);
+    posts.filter_map(|asked| asked["status"].as_u64()).collect()
 }
 
 /// A gateway in front of a real MCP server, with a provider behind its sign-in.

@@ -96,6 +96,19 @@ impl Key {
         jwk
     }
 
+    /// The private half of a P-256 key as PKCS #8 in PEM, for clients that sign by themselves.
+    pub fn pem(self) -> String {
+        let pair = match self {
+            Self::Es256 => &MADE.p256,
+            Self::OtherEs256 => &MADE.other_p256,
+            _ => panic!("only P-256 keys leave"),
+        };
+        let document = pair.to_pkcs8v1().expect("PKCS #8");
+        let text = base64::engine::general_purpose::STANDARD.encode(document.as_ref());
+        let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+    }
+
     /// `header.claims.signature` over exactly these bytes, whatever they are.
     pub fn sign(self, header: &[u8], claims: &[u8]) -> String {
         let input = format!("{}.{}", b64(header), b64(claims));
