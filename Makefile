@@ -80,7 +80,7 @@ sdk: $(NODE_MODULES) $(TOOLS)/python/.ready
 $(NODE_MODULES): tests/sdk/package-lock.json
 	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then \
 		echo 'The tests need Node.js 20 or newer with npm: https://nodejs.org/en/download' >&2; exit 1; fi
-	@echo '== the TypeScript SDK, server-everything and yaml-language-server (npm)'
+	@echo '== the TypeScript SDK, server-everything, oidc-provider and yaml-language-server (npm)'
 	@$(NPM_CI) --prefix tests/sdk
 	@touch $@
 

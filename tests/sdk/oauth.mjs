@@ -2,6 +2,7 @@
 // itself, walks through its steps and prints one JSON line for each.
 //
 //   node oauth.mjs --url URL --era v1|legacy|modern|auto --steps '[{"do":"tools/list"}, …]'
+//                  [--method none|client_secret_basic|client_secret_post]
 //                  [--service CLIENT_ID --secret SECRET | --service CLIENT_ID --key FILE]
 //
 // A service is registered beforehand and acts for itself.
@@ -12,7 +13,7 @@ import { createServer } from 'node:http';
 
 import { options } from './common.mjs';
 
-const { url, era, steps, service, secret, key } = options({ era: 'modern', steps: '[]' });
+const { url, era, steps, method, service, secret, key } = options({ era: 'modern', steps: '[]', method: 'none' });
 const limits = { timeout: 20000 };
 const say = line => process.stdout.write(JSON.stringify(line) + '\n');
 
@@ -51,7 +52,7 @@ const person = {
         redirect_uris: [`http://127.0.0.1:${callback.address().port}/callback`],
         grant_types: ['authorization_code', 'refresh_token'],
         response_types: ['code'],
-        token_endpoint_auth_method: 'none'
+        token_endpoint_auth_method: method
     },
     kept: {},
     state() { return (this.kept.state = crypto.randomUUID()); },

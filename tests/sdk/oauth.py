@@ -2,6 +2,7 @@
 itself, walks through its steps and prints one JSON line for each.
 
     python oauth.py --url URL --era legacy|modern|auto --steps '[{"do": "tools/list"}, ...]'
+                    [--method none|client_secret_basic|client_secret_post]
                     [--service CLIENT_ID --secret SECRET | --service CLIENT_ID --key FILE]
 
 A service is registered beforehand and acts for itself.
@@ -145,7 +146,7 @@ async def identity(given, kept):
         redirect_uris=[callback.url],
         grant_types=["authorization_code", "refresh_token"],
         response_types=["code"],
-        token_endpoint_auth_method="none",
+        token_endpoint_auth_method=given.method,
     )
     return OAuthClientProvider(url, metadata, kept, redirect_handler=browse, callback_handler=callback.answer)
 
@@ -179,6 +180,7 @@ def main():
     words.add_argument("--url", required=True)
     words.add_argument("--era", choices=MODES, default="modern")
     words.add_argument("--steps", default="[]")
+    words.add_argument("--method", default="none")
     words.add_argument("--service")
     words.add_argument("--secret")
     words.add_argument("--key")

@@ -1,10 +1,12 @@
 //! The official clients, from a URL to a wider scope.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use serde_json::json;
 
 use super::{Scene, Sdk, call, policy, setup};
+use crate::signin::error;
 use crate::support::process::Server;
 use crate::support::{Browser, Provider};
 
@@ -138,6 +140,40 @@ async fn the_1_x_sdk_widens_its_scope_once_it_has_nothing_to_refresh_with() {
     let turns = ["authorization_code", "refresh_token", "refresh_token", "authorization_code"];
     assert_eq!(scene.grants(), issued(&turns));
     assert_eq!(scene.registrations(), 1);
+}
+
+#[tokio::test]
+async fn sdk_clients_that_register_for_a_secret_sign_in_and_refresh_with_it() {
+    let (scene, _provider) = scene().await;
+    let steps =
+        json!([call("echo", &json!({"message": "hi"})), {"do": "expire"}, call("echo", &json!({"message": "again"}))]);
+    let mut ids = BTreeSet::new();
+    for sdk in [Sdk::TypeScript1, Sdk::TypeScriptModern, Sdk::PythonModern] {
+        for method in ["client_secret_basic", "client_secret_post"] {
+            let (browser, before) = (Browser::new(), scene.grants().len());
+            let person = async |url: &str| drop(let_in(&scene, &browser, url).await);
+            let run = sdk.run_as(&["--method", method], &scene, &steps, person).await;
+            assert_eq!((run.text(1), run.text(3)), ("hi", "again"), "{sdk:?}, {method}");
+            assert_eq!(scene.grants()[before..], issued(&["authorization_code", "refresh_token"]), "{sdk:?}, {method}");
+            let client = &run.kept["client"];
+            assert_eq!(client["token_endpoint_auth_method"], method, "{sdk:?}");
+            let id = client["client_id"].as_str().expect("a client id").to_owned();
+            let secret = client["client_secret"].as_str().expect("a secret");
+            assert!(!scene.gateway.printed().contains(secret), "{sdk:?}, {method}");
+
+            // Whoever has the refresh token and not the secret gets nothing.
+            let refresh = run.kept["tokens"]["refresh_token"].as_str().expect("a refresh token");
+            let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh), ("client_id", &id)];
+            let token = format!("{}/token", scene.issuer());
+            let stolen = Browser::new().submit(&token, &form).await;
+            assert_eq!((stolen.status, error(&stolen).as_str()), (401, "invalid_client"), "{sdk:?}, {method}");
+            if method == "client_secret_post" {
+                form.push(("client_secret", secret));
+                assert_eq!(Browser::new().submit(&token, &form).await.status, 200, "{sdk:?}: the positive control");
+            }
+            assert!(ids.insert(id), "{sdk:?}, {method}: every secret is of a client of its own");
+        }
+    }
 }
 
 #[tokio::test]
