@@ -262,7 +262,10 @@ pub async fn person(
             .user_info(tokens.access_token().clone(), Some(verified.subject().clone()))
             .map_err(|error| Unavailable(error.to_string()))?;
         let read: Result<CoreUserInfoClaims, _> = info.request_async(&send).await;
-        read.map_err(|_| Refused("its userinfo answer is not acceptable".to_owned()))?;
+        read.map_err(|error| match error {
+            openidconnect::UserInfoError::Request(error) => Unavailable(error.to_string()),
+            _ => Refused("its userinfo answer is not acceptable".to_owned()),
+        })?;
         // The library has judged subject and form; claims of other names are read from the same answer.
         let raw = send.last.lock().map(|last| last.clone()).unwrap_or_default();
         let raw = crate::oauth::strict::object(&raw).map_err(|error| Refused(format!("userinfo: {error}")))?;

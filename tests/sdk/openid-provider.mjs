@@ -1,9 +1,9 @@
 // A certified OpenID provider with one client, the gateway. Anybody who types a name is signed in by its pages.
 //
 //   node openid-provider.mjs --redirect URI --secret SECRET --record FILE [--port PORT] [--access opaque|jwt]
-//                            [--kid NAME] [--stall MILLISECONDS]
+//                            [--kid NAME] [--stall MILLISECONDS [--at PATH]]
 //
-// Its keys are new at every start. It records the access tokens that it issued, and may stall its token endpoint.
+// Its keys are new at every start. It records the access tokens that it issued, and may stall one endpoint, the token endpoint by default.
 import { generateKeyPairSync } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -12,8 +12,8 @@ import Provider from 'oidc-provider';
 
 import { endWithParent, options } from './common.mjs';
 
-const { redirect, secret, record, port, access, kid, stall } =
-    options({ port: '0', access: 'opaque', kid: 'first', stall: '0', record: '' });
+const { redirect, secret, record, port, access, kid, stall, at } =
+    options({ port: '0', access: 'opaque', kid: 'first', stall: '0', at: '/token', record: '' });
 const server = createServer();
 await new Promise(done => server.listen(Number(port), '127.0.0.1', done));
 const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -44,7 +44,7 @@ const provider = new Provider(issuer, {
     })
 });
 provider.use(async (context, next) => {
-    if (context.path === '/token') await new Promise(done => setTimeout(done, Number(stall)));
+    if (context.path === at) await new Promise(done => setTimeout(done, Number(stall)));
     await next();
     if (context.path === '/token' && record) {
         appendFileSync(record, JSON.stringify({ status: context.status, token: context.body?.access_token ?? null }) + '\n');

@@ -151,11 +151,17 @@ async fn a_person_who_gives_up_at_oidc_provider_is_not_let_in() {
 
 #[tokio::test]
 async fn oidc_provider_may_be_slow_but_not_for_ever() {
-    let mut company = Company::new("", &["--stall", "9000"]).await;
-    let began = Instant::now();
-    assert_eq!(company.refusal(Some("ada")).await, "not authorized: temporarily_unavailable");
-    assert!(began.elapsed() >= Duration::from_secs(5), "it was given the time of every request of the gateway's own");
-    assert!(company.scene.grants().is_empty() && company.scene.server.received().is_empty());
-    company.restart(&["--stall", "1500"]);
+    let mut company = Company::new(", userinfo: true", &[]).await;
+    for at in ["/token", "/me"] {
+        company.restart(&["--stall", "9000", "--at", at]);
+        let began = Instant::now();
+        assert_eq!(company.refusal(Some("ada")).await, "not authorized: temporarily_unavailable", "{at}");
+        assert!(
+            began.elapsed() >= Duration::from_secs(5),
+            "{at}: it had the time of every request of the gateway's own"
+        );
+        assert!(company.scene.grants().is_empty() && company.scene.server.received().is_empty(), "{at}");
+    }
+    company.restart(&["--stall", "1500", "--at", "/me"]);
     assert_eq!(company.use_it(Sdk::TypeScriptModern, Some("ada")).await.text(1), "hi");
 }
