@@ -139,11 +139,12 @@ async fn a_route_among_the_endpoints_of_another_service_stays_with_who_was_there
     gateway.wait_for_log(|record| record.to_string().contains("endpoint-route")).await;
     assert_eq!(status(&client, "a").await, 200, "it was there first");
     let newcomer = Client::new(&gateway.url("/notes/mcp"));
+    soon(&newcomer, "a", 503, "the newcomer came").await;
     refused(&newcomer, &upstream, "a", 503, "the newcomer is not served").await;
     gateway.remove_policy("story");
     soon(&newcomer, "a", 401, "the route is free").await;
     gateway.write_policy("story", &inner);
-    gateway.wait_for_log(|record| record.to_string().contains("is at the endpoint")).await;
+    soon(&client, "a", 503, "the other is the newcomer now").await;
     refused(&client, &upstream, "a", 503, "now the other is the newcomer").await;
     refused(&newcomer, &upstream, "a", 401, "and who issues goes on").await;
 }
