@@ -1,39 +1,16 @@
 //! What the gateway answers by itself: resource metadata and health.
 
-use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     CACHE_CONTROL,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::service::Service;
 use crate::engine::snapshot::Snapshot;
-
-/// An answer made here.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// Headers beyond those of every local answer.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// JSON, or nothing.
-    pub body: Bytes,
-}
-
-impl Answer {
-    /// A JSON body.
-    pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-    }
-
-    /// No body.
-    pub fn empty(status: StatusCode) -> Self {
-        Self::json(status, Bytes::new())
-    }
-}
+pub use crate::signin::Answer;
 
 /// The RFC 9728 document of a service, readable by any page (it holds nothing secret and takes no credential).
 pub fn metadata(request: &RequestHeader, service: &Service) -> Result<Answer, Denial> {

@@ -56,8 +56,7 @@ pub async fn answer(
         address,
         id: &exchange.id,
     };
-    let answer = signin::answer(&issuing, request).await;
-    Ok(Answer { status: answer.status, headers: answer.headers, body: answer.body })
+    Ok(signin::answer(&issuing, request).await)
 }
 
 /// Clients in a browser may call it from anywhere, without credentials (Fetch standard, CORS protocol).

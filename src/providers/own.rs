@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use super::{next_generation, read};
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::issuing::Works;
+use crate::engine::keyring::Keyring;
 use crate::engine::provider::Provider;
+use crate::engine::revocations::Revocations;
+use crate::engine::vault::Vault;
 use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
 use crate::oauth::fault::{Fault, FaultKind};
 use crate::oauth::identity::Identity;
@@ -19,20 +22,29 @@ pub struct Own {
     name: String,
     generation: u64,
     profile: Profile,
-    works: Works,
+    vault: Arc<Vault>,
+    keyring: Arc<Keyring>,
+    revocations: Arc<Revocations>,
 }
 
 impl Own {
     /// The provider of the tokens that `issuer` issues.
     #[must_use]
-    pub fn new(service: &str, issuer: Arc<str>, works: Works) -> Self {
+    pub fn new(service: &str, issuer: Arc<str>, works: &Works) -> Self {
         let profile = Profile {
             issuer,
             token_type: TokenType::AccessToken,
             scope_claim: ScopeClaim::Scope,
             sign_in_clients: Vec::new(),
         };
-        Self { name: format!("{service}/own"), generation: next_generation(), profile, works }
+        Self {
+            name: format!("{service}/own"),
+            generation: next_generation(),
+            profile,
+            vault: Arc::clone(&works.vault),
+            keyring: Arc::clone(&works.keyring),
+            revocations: Arc::clone(&works.revocations),
+        }
     }
 }
 
@@ -54,7 +66,7 @@ impl Provider for Own {
         let unverified = Unverified::parse(token)?;
         let unknown = || Fault::new(FaultKind::Key, "the key is not one of the gateway's");
         let kid = unverified.header.kid.as_deref().ok_or_else(unknown)?;
-        let key = self.works.keyring.key(&self.works.vault, kid).await;
+        let key = self.keyring.key(&self.vault, kid).await;
         let key = key.map_err(|error| Denial::new(Reason::ProviderUnavailable).because(error.to_string()))?;
         let key = key.ok_or_else(unknown)?;
         let claims = unverified.verify(&key)?;
@@ -64,6 +76,6 @@ impl Provider for Own {
     /// Not when its grant, or the token itself, is revoked.
     fn still_vouches(&self, identity: &Identity) -> bool {
         let ids = ["sid", "jti"].map(|claim| identity.claims.get(claim).and_then(serde_json::Value::as_str));
-        !ids.into_iter().flatten().any(|id| self.works.revocations.contains(id))
+        !ids.into_iter().flatten().any(|id| self.revocations.contains(id))
     }
 }

@@ -25,9 +25,19 @@ impl Answer {
         Self { status: StatusCode::OK, headers, body }
     }
 
-    /// JSON that nobody may keep.
-    pub fn json(status: StatusCode, value: &Value) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::from(value.to_string()) }
+    /// A JSON body.
+    pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
+    /// A value as JSON.
+    pub fn value(status: StatusCode, value: &Value) -> Self {
+        Self::json(status, value.to_string())
+    }
+
+    /// No body.
+    pub fn empty(status: StatusCode) -> Self {
+        Self::json(status, Bytes::new())
     }
 
     /// A page with the sources to which its forms may lead.
@@ -47,7 +57,7 @@ impl Answer {
             Ok(location) => {
                 Self { status: StatusCode::SEE_OTHER, headers: vec![(LOCATION, location)], body: Bytes::new() }
             }
-            Err(_) => Self::json(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" })),
+            Err(_) => Self::value(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" })),
         }
     }
 
@@ -118,7 +128,7 @@ impl OauthError {
     /// The answer of an endpoint that clients call.
     pub fn answer(&self) -> Answer {
         let body = json!({ "error": self.code.as_str(), "error_description": self.description });
-        let mut answer = Answer::json(self.status, &body);
+        let mut answer = Answer::value(self.status, &body);
         if self.basic {
             answer
                 .headers

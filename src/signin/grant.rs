@@ -124,7 +124,7 @@ pub async fn tokens(
     if client.grants.refresh {
         body["refresh_token"] = refresh_token(issuing, id, grant).into();
     }
-    Ok(Answer::json(StatusCode::OK, &body))
+    Ok(Answer::value(StatusCode::OK, &body))
 }
 
 /// A successful answer (RFC 6749 section 5.1).
@@ -162,9 +162,11 @@ pub async fn access_token(
 /// The store cannot be asked.
 pub async fn revoke(issuing: &Issuing, id: &str) -> Result<(), VaultError> {
     let works = &issuing.works;
-    // First the tokens that are out, then the grant: whoever is interrupted in between leaves nothing open.
-    works.revocations.revoke(&works.vault, id, issuing.lifetimes.access + LEEWAY).await?;
-    works.vault.take::<Grant>(Table::Grants, &row_name(issuing, id)).await.map(drop)
+    // First the tokens that are out, then the grant: whoever is interrupted in between leaves nothing open, and one that
+    // fails does not keep the other from being done.
+    let tokens = works.revocations.revoke(&works.vault, id, issuing.lifetimes.access + LEEWAY).await;
+    works.vault.take::<Grant>(Table::Grants, &row_name(issuing, id)).await?;
+    tokens
 }
 
 /// Seconds by which clocks may be off.

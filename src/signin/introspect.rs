@@ -49,7 +49,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
         claims.insert("token_type".to_owned(), "Bearer".into());
         body = Value::Object(claims);
     }
-    Ok(Answer::json(StatusCode::OK, &body))
+    Ok(Answer::value(StatusCode::OK, &body))
 }
 
 /// The claims of an access token of this issuer and client that is good now.

@@ -100,7 +100,7 @@ pub fn page(status: StatusCode, page: &impl Template, leads_to: &[String]) -> An
         Ok(html) => Answer::page(status, html, style_source(), leads_to),
         Err(error) => {
             tracing::error!(%error, "a page could not be written");
-            Answer::json(StatusCode::INTERNAL_SERVER_ERROR, &serde_json::json!({ "error": "server_error" }))
+            Answer::value(StatusCode::INTERNAL_SERVER_ERROR, &serde_json::json!({ "error": "server_error" }))
         }
     }
 }

@@ -98,7 +98,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
     }
     tracing::info!(event = "client-registered", service = %issuing.service, client = id, request = request.id, "a client registered");
     let body = written(&members, &id, &client, secret.as_deref(), method, now);
-    Ok(Answer::json(StatusCode::CREATED, &body))
+    Ok(Answer::value(StatusCode::CREATED, &body))
 }
 
 /// What is registered, and nothing that is `null` (RFC 7591 section 3.2.1).

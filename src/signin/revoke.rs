@@ -1,6 +1,5 @@
 //! Revocation (RFC 7009): of a grant by its refresh token, of one access token by itself.
 
-use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer::{Answer, Oauth, OauthError};
@@ -31,5 +30,5 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
         let left = claims.get("exp").and_then(serde_json::Value::as_i64).unwrap_or_default() - works.clock.unix();
         works.revocations.revoke(&works.vault, id, left.max(1) + LEEWAY).await?;
     }
-    Ok(Answer { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() })
+    Ok(Answer::empty(StatusCode::OK))
 }

@@ -34,5 +34,5 @@ pub async fn issue(issuing: &Issuing, client: &Client, parameters: &Parameters) 
     };
     let lifetime = issuing.lifetimes.service;
     let access = grant::access_token(issuing, &client.id, &client.id, &scopes, Map::new(), lifetime).await?;
-    Ok(Answer::json(StatusCode::OK, &grant::answer(&access, lifetime, &scopes)))
+    Ok(Answer::value(StatusCode::OK, &grant::answer(&access, lifetime, &scopes)))
 }

@@ -88,7 +88,7 @@ impl Workshop {
 
     /// What was fetched through another client is fetched anew.
     pub(super) fn forget_fetch(&mut self) {
-        self.own.clear();
+        self.documents = Arc::default();
     }
 
     fn forget_vault(&mut self) {
@@ -172,7 +172,7 @@ impl Workshop {
         if let Some(known) = known.filter(|known| known.service == service && known.algorithm == algorithm) {
             return Arc::clone(&known.provider);
         }
-        let provider: Arc<dyn Provider> = Arc::new(Own::new(service, Arc::clone(issuer), works.clone()));
+        let provider: Arc<dyn Provider> = Arc::new(Own::new(service, Arc::clone(issuer), works));
         let running = Issuer { service: service.to_owned(), algorithm, provider: Arc::clone(&provider) };
         self.own.insert(Arc::clone(issuer), running);
         provider
