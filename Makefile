@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint bench toolchain sdk
+.PHONY: help demo test conformance lint bench toolchain packages sdk
 
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(CARGO_TARGET_DIR)/tools
@@ -19,6 +19,9 @@ ifeq ($(shell command -v cmake),)
 TOOL_CMAKE := $(TOOLS)/cmake/bin/cmake
 WITH_CMAKE := CMAKE=$(TOOL_CMAKE) PYTHONPATH=$(TOOLS)/cmake
 endif
+
+# What the tests run for real, beside the SDKs: a program, and the Debian package that has it.
+TEST_PACKAGES := redis-server:redis-server
 
 PIP := python3 -m pip --disable-pip-version-check --no-cache-dir
 SDK_PYTHON := $(TOOLS)/python/bin/python
@@ -39,7 +42,7 @@ demo: toolchain $(TOOL_CMAKE)
 	@$(BUILD) build --locked --bin portcullis
 	@exec $(CARGO_TARGET_DIR)/debug/portcullis demo --policy policies/demo.yaml
 
-test: toolchain sdk $(TOOL_CMAKE)
+test: toolchain packages sdk $(TOOL_CMAKE)
 	@echo '== building and running the tests (the first build takes some minutes)'
 	@SDK_PYTHON=$(SDK_PYTHON) $(BUILD) test --locked --no-fail-fast
 
@@ -73,6 +76,20 @@ toolchain:
 	if [ -n "$$missing" ]; then \
 		echo "Missing:$$missing. On Debian or Ubuntu, run this and then make again:" >&2; \
 		echo '  sudo apt-get install -y build-essential python3 python3-venv python3-pip' >&2; exit 1; fi
+
+# Root gets what is missing; everybody else is told the one command, before anything is built.
+packages:
+	@missing=; \
+	for pair in $(TEST_PACKAGES); do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "==$$missing (apt-get)"; \
+		apt-get update -qq || true; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else \
+		echo "The tests need:$$missing. On Debian or Ubuntu, run this and then make again:" >&2; \
+		echo "  sudo apt-get install -y --no-install-recommends$$missing" >&2; exit 1; fi
 
 # The SDKs that the tests run as real processes, at the versions that the repository pins.
 sdk: $(NODE_MODULES) $(TOOLS)/python/.ready
