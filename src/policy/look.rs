@@ -2,8 +2,12 @@
 //!
 //! A folder whose stamp is the same still holds the same names, so after an event it is not listed again. Not every file
 //! system keeps that promise, and none does within one tick of its clock: a stamp counts only when it was old enough as the
-//! folder was listed, and a look without an event (the poll) is always a full one.
+//! folder was listed, and from time to time a look is a full one whatever was told.
+//!
+//! Where the kernel tells of every change of a file, a file about which nothing was told needs no look; a link does, whose
+//! way may lead out of the folders that are watched.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +37,7 @@ pub struct Look {
     pub(super) installation: Option<(FilePath, Option<Stamp>)>,
     /// Sorted.
     pub(super) policies: Arc<Vec<FilePath>>,
-    pub(super) stamps: Vec<Option<Stamp>>,
+    pub(super) stamps: Arc<Vec<Option<Stamp>>>,
     /// What is wrong with folders.
     pub(super) folders: Vec<String>,
 }
@@ -43,6 +47,7 @@ pub struct Look {
 pub struct Folders {
     listed: Vec<Listed>,
     all: Arc<Vec<FilePath>>,
+    stamps: Arc<Vec<Option<Stamp>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,15 +55,19 @@ struct Listed {
     /// How the folder looked before it was listed; `None` when that does not tell whether it has changed.
     stamp: Option<Stamp>,
     paths: Arc<Vec<FilePath>>,
+    /// Those of `paths` that are links.
+    links: Arc<HashSet<FilePath>>,
 }
 
-/// Whether folders that look the same are listed again.
+/// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// All are.
+    /// Every folder is listed, and every file looked at.
     Full,
-    /// Only those that look different.
+    /// Folders that look the same are not listed again.
     Changes,
+    /// Nor is a file looked at whose change an event would have told.
+    Untold,
 }
 
 impl Layout {
@@ -74,7 +83,7 @@ impl Layout {
                 Err(diagnostic) => {
                     wrong.push(diagnostic.message);
                     // The place is kept for the folders behind it.
-                    folders.listed.push(Listed { stamp: None, paths: Arc::default() });
+                    folders.listed.push(Listed { stamp: None, paths: Arc::default(), links: Arc::default() });
                 }
             }
         }
@@ -90,14 +99,39 @@ impl Layout {
             }
         }
         let policies = Arc::clone(&folders.all);
+        let same = |(now, before): (&Listed, &Listed)| now.stamp.is_some() && now.stamp == before.stamp;
+        let told = depth == Depth::Untold
+            && folders.listed.len() == before.len()
+            && folders.listed.iter().zip(&before).all(same)
+            && folders.stamps.len() == policies.len();
+        if told {
+            folders.look_at_links();
+        } else {
+            folders.stamps = Arc::new(policies.iter().map(|path| Stamp::of(path)).collect());
+        }
         Look {
             installation: self.installation.clone().map(|path| {
                 let stamp = Stamp::of(&path);
                 (path.into(), stamp)
             }),
-            stamps: policies.iter().map(|path| Stamp::of(path)).collect(),
+            stamps: Arc::clone(&folders.stamps),
             policies,
             folders: wrong,
+        }
+    }
+}
+
+impl Folders {
+    /// Looks at those files alone of whose change no event may tell.
+    fn look_at_links(&mut self) {
+        let links = self.listed.iter().flat_map(|listed| listed.links.iter());
+        let found = links.filter_map(|link| Some((self.all.binary_search(link).ok()?, Stamp::of(link))));
+        for (place, stamp) in found {
+            if self.stamps.get(place).is_some_and(|known| *known != stamp)
+                && let Some(known) = Arc::make_mut(&mut self.stamps).get_mut(place)
+            {
+                *known = stamp;
+            }
         }
     }
 }
@@ -107,52 +141,63 @@ fn list(path: &Path, known: Option<&Listed>, depth: Depth) -> Result<Listed, Dia
     let began = SystemTime::now();
     // Taken before listing: what comes in between shows at the next look.
     let stamp = Stamp::of(path);
-    if let Some(known) = known.filter(|known| depth == Depth::Changes && known.stamp.is_some() && known.stamp == stamp)
-    {
+    if let Some(known) = known.filter(|known| depth != Depth::Full && known.stamp.is_some() && known.stamp == stamp) {
         return Ok(known.clone());
     }
     let stamp = stamp.filter(|stamp| stamp.is_settled(began));
-    let paths = policy_paths(path)?;
+    let found = policy_files(path)?;
+    let links = Arc::new(found.iter().filter(|found| found.is_link).map(|link| link.path.clone().into()).collect());
     let same = known.filter(|known| {
-        known.paths.len() == paths.len()
-            && known.paths.iter().zip(&paths).all(|(known, path)| known.as_os_str() == path.as_os_str())
+        known.paths.len() == found.len()
+            && known.paths.iter().zip(&found).all(|(known, found)| known.as_os_str() == found.path.as_os_str())
     });
-    Ok(match same {
-        Some(known) => Listed { stamp, paths: Arc::clone(&known.paths) },
-        None => Listed { stamp, paths: Arc::new(paths.into_iter().map(FilePath::from).collect()) },
-    })
+    let paths = match same {
+        Some(known) => Arc::clone(&known.paths),
+        None => Arc::new(found.into_iter().map(|found| found.path.into()).collect()),
+    };
+    Ok(Listed { stamp, paths, links })
+}
+
+/// A policy that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    path: PathBuf,
+    /// It leads to a file, perhaps in another folder.
+    is_link: bool,
 }
 
 /// The policies at `path`, sorted: a file, or those in a folder.
 ///
 /// # Errors
 /// A folder that is missing, unreadable or empty.
-pub(super) fn policy_paths(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+pub(super) fn policy_files(path: &Path) -> Result<Vec<Found>, Diagnostic> {
     if path.is_file() {
-        return Ok(vec![path.to_owned()]);
+        return Ok(vec![Found { path: path.to_owned(), is_link: path.is_symlink() }]);
     }
     let unreadable = |error: std::io::Error| {
         Diagnostic::error(codes::UNREADABLE, format!("`{}` cannot be read: {}", shown(path), words(error.kind())))
             .help("name a policy file, or a directory with `portcullis.yaml` and `policies/`")
     };
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
         let hidden = name.to_str().is_none_or(|name| name.starts_with('.'));
         let extension = Path::new(&name).extension();
         let yaml = extension.is_some_and(|extension| extension == "yaml" || extension == "yml");
         // What is no file (a dangling link in the middle of an update, a folder) is reported by reading it: a policy whose
         // place something else has taken was not deleted.
         if yaml && !hidden && name != INSTALLATION {
-            names.push(name);
+            let is_link = entry.file_type().map_or(true, |kind| !kind.is_file());
+            found.push(Found { path: path.join(name), is_link });
         }
     }
-    if names.is_empty() {
+    if found.is_empty() {
         return Err(Diagnostic::error(codes::NO_POLICY, format!("no policy in `{}`", shown(path)))
             .help("a policy is a file that ends in `.yaml`"));
     }
-    names.sort_unstable();
-    Ok(names.into_iter().map(|name| path.join(name)).collect())
+    found.sort_unstable_by(|one, other| one.path.as_os_str().cmp(other.path.as_os_str()));
+    Ok(found)
 }
 
 impl Stamp {
@@ -217,6 +262,36 @@ mod tests {
         let before = layout.look(&mut folders, Depth::Changes);
         std::fs::write(directory.path().join("a.yaml"), "another").unwrap();
         assert_ne!(before, layout.look(&mut folders, Depth::Changes));
+    }
+
+    #[test]
+    fn n05_what_is_told_by_events_is_not_looked_at_until_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("policies")).unwrap();
+        std::fs::write(at("elsewhere.yaml"), "x").unwrap();
+        std::fs::write(at("policies/a.yaml"), "x").unwrap();
+        std::os::unix::fs::symlink("../elsewhere.yaml", at("policies/b.yaml")).unwrap();
+        let (layout, mut folders) = (layout(&at("policies")), Folders::default());
+        let settled = |folders: &mut Folders| folders.listed.first_mut().unwrap().stamp = Stamp::of(&at("policies"));
+        let first = layout.look(&mut folders, Depth::Full);
+        settled(&mut folders);
+        std::fs::write(at("policies/a.yaml"), "another").unwrap();
+        assert_eq!(first, layout.look(&mut folders, Depth::Untold), "an event would tell of it");
+        let second = layout.look(&mut folders, Depth::Changes);
+        assert_ne!(first, second);
+        // A link leads where nobody watches.
+        std::fs::write(at("elsewhere.yaml"), "another").unwrap();
+        let third = layout.look(&mut folders, Depth::Untold);
+        assert_ne!(second, third);
+        assert_eq!(third, layout.look(&mut folders, Depth::Full));
+        // A folder that changed is looked at with all that is in it.
+        settled(&mut folders);
+        std::fs::write(at("policies/a.yaml"), "a third").unwrap();
+        std::fs::write(at("policies/c.yaml"), "x").unwrap();
+        let fourth = layout.look(&mut folders, Depth::Untold);
+        assert_eq!(names(&fourth), ["a.yaml", "b.yaml", "c.yaml"]);
+        assert_eq!(fourth, layout.look(&mut folders, Depth::Full));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::by_path::{ByPath, FilePath};
-use super::look::{Depth, Folders, Look, Stamp, policy_paths};
+use super::look::{Depth, Folders, Look, Stamp, policy_files};
 use super::{codes, parallel};
 use crate::diagnostics::{Diagnostic, Report, Source};
 use crate::secret::{open_regular, words};
@@ -102,7 +102,7 @@ impl Layout {
     pub fn read_again(&self, look: &Look, texts: &mut Texts) -> Result<Files, Report> {
         let mut report = Report::default();
         if !look.folders.is_empty() {
-            self.policies.iter().filter_map(|path| policy_paths(path).err()).for_each(|found| report.push(found));
+            self.policies.iter().filter_map(|path| policy_files(path).err()).for_each(|found| report.push(found));
         }
         // What has come back meanwhile was not looked at: nothing may be concluded from that either.
         if report.is_empty() {
@@ -116,7 +116,7 @@ impl Layout {
         let before = std::mem::take(&mut texts.0);
         let installation = look.installation.iter().map(|(path, stamp)| (path, stamp));
         let all: Vec<(&FilePath, &Option<Stamp>)> =
-            installation.chain(look.policies.iter().zip(&look.stamps)).collect();
+            installation.chain(look.policies.iter().zip(look.stamps.iter())).collect();
         let is_known = |(path, stamp): &(&FilePath, &Option<Stamp>)| {
             before.get(*path).filter(|(known, _)| known.is_some() && known == *stamp)
         };

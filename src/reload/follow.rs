@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::{Inode, Reloader};
+use super::{Inode, Reloader, kernel};
 use crate::diagnostics::{Place, Report, Severity};
 use crate::engine::service::State;
 use crate::engine::snapshot::Snapshot;
@@ -22,6 +22,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const LONGEST_SETTLE: Duration = Duration::from_secs(1);
 /// The backstop for file systems that do not tell: with the settling, a change is still served within two seconds.
 const POLL: Duration = Duration::from_millis(1500);
+/// Where the kernel tells of every change, what it told nothing of is still looked at so often.
+const LOOK_AT_ALL: Duration = Duration::from_secs(15);
 
 /// A reason to look at the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +58,7 @@ pub fn follow(
     .inspect_err(|error| tracing::warn!(event = "watch-failed", %error, "files are polled only"))
     .ok();
     let mut watched = HashSet::new();
-    watch(watcher.as_mut(), &mut watched, &reloader);
+    let mut all_is_told = watch(watcher.as_mut(), &mut watched, &reloader);
     // Snapshots that requests may still be judged by: the last of them shall not have to take one down.
     let mut retired: Vec<Arc<Snapshot>> = Vec::new();
     let mut full = Instant::now();
@@ -69,9 +71,13 @@ pub fn follow(
         };
         let told = woken.is_some();
         let asked = woken.is_some_and(|woken| settle(woken, wake));
-        // What no event told of may be on a file system whose folders do not tell either; nor do events, however many, put
-        // off looking for it.
-        let depth = if told && full.elapsed() < POLL { Depth::Changes } else { Depth::Full };
+        // What no event told of may be on a file system that does not tell; nor do events, however many, put off looking
+        // for it.
+        let depth = match full.elapsed() {
+            since if since >= LOOK_AT_ALL || (since >= POLL && !all_is_told) => Depth::Full,
+            _ if told => Depth::Changes,
+            _ => Depth::Untold,
+        };
         if depth == Depth::Full {
             full = Instant::now();
         }
@@ -103,7 +109,7 @@ pub fn follow(
             );
         }
         reloaded();
-        watch(watcher.as_mut(), &mut watched, &reloader);
+        all_is_told = watch(watcher.as_mut(), &mut watched, &reloader);
     }
 }
 
@@ -157,20 +163,33 @@ fn settle(first: Wake, wake: &Receiver<Wake>) -> bool {
     false
 }
 
-/// Watches every folder that has come to mean something.
-fn watch(watcher: Option<&mut RecommendedWatcher>, watched: &mut HashSet<(PathBuf, Inode)>, reloader: &Reloader) {
-    let Some(watcher) = watcher else { return };
-    let wanted = reloader.folders();
+/// Watches every folder that has come to mean something. Whether every change of a file in one of them will be told.
+fn watch(
+    watcher: Option<&mut RecommendedWatcher>,
+    watched: &mut HashSet<(PathBuf, Inode)>,
+    reloader: &Reloader,
+) -> bool {
+    let Some(watcher) = watcher else { return false };
+    let mut wanted = reloader.folders();
+    let mut all_is_told = wanted.iter().all(|(folder, _)| kernel::sees_every_change(folder));
     for (gone, _) in watched.difference(&wanted) {
         // A folder that was removed is no longer watched anyway.
         let _ = watcher.unwatch(gone);
     }
-    for (new, _) in wanted.difference(watched) {
-        if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-            tracing::warn!(event = "watch-failed", folder = %new.display(), %error, "the folder is polled only");
-        }
-    }
+    wanted.retain(|folder| {
+        let done = watched.contains(folder) || start(watcher, &folder.0);
+        all_is_told &= done;
+        done
+    });
     *watched = wanted;
+    all_is_told
+}
+
+fn start(watcher: &mut RecommendedWatcher, folder: &Path) -> bool {
+    let started = watcher.watch(folder, RecursiveMode::NonRecursive);
+    let failed =
+        |error: &_| tracing::warn!(event = "watch-failed", folder = %folder.display(), %error, "it is polled only");
+    started.inspect_err(failed).is_ok()
 }
 
 /// Says in the event log what was found.

@@ -1,6 +1,7 @@
 //! Follows the files: watch, settle, load, compile, swap. A bad file never takes down a good service.
 
 mod follow;
+mod kernel;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
