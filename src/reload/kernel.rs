@@ -8,9 +8,9 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 pub(super) fn sees_every_change(folder: &Path) -> bool {
     /// `f_type` of statfs(2): ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs.
-    const LOCAL: [i64; 8] =
+    const LOCAL: [rustix::fs::FsWord; 8] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
-    rustix::fs::statfs(folder).is_ok_and(|found| i64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
+    rustix::fs::statfs(folder).is_ok_and(|found| LOCAL.contains(&found.f_type))
 }
 
 /// Elsewhere nothing is known of file systems.
@@ -19,10 +19,11 @@ pub(super) fn sees_every_change(_: &Path) -> bool {
     false
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn n05_only_the_files_of_this_machine_are_told_of() {
         let known = Path::new("/dev/shm");
