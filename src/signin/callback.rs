@@ -6,8 +6,9 @@ use super::answer::{Answer, Oauth, OauthError};
 use super::asked::addressee;
 use super::authorize::refused;
 use super::flow::{self, Found, Lost};
-use super::{Request, code, pages, provider};
-use crate::engine::issuing::{Issuing, SignInKind};
+use super::provider::{self, ProviderError};
+use super::{Request, code, pages};
+use crate::engine::issuing::Issuing;
 use crate::oauth::form::Parameters;
 
 /// Answers a browser that the provider called `name` sent back.
@@ -25,9 +26,9 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>, name: &str) -> Answ
     let Some(sign_in) = issuing.sign_in.iter().find(|sign_in| sign_in.name == name) else {
         return no_flow(issuing, request, Lost::State);
     };
-    let SignInKind::Oidc(oidc) = &sign_in.kind else { return no_flow(issuing, request, Lost::State) };
-    match provider::is_from(issuing, oidc, parameters.get("iss")).await {
-        Ok(true) if found.flow.issuer == oidc.issuer.as_str() => {}
+    let Some(issuer) = provider::issuer(sign_in) else { return no_flow(issuing, request, Lost::State) };
+    match provider::is_from(issuing, sign_in, parameters.get("iss")).await {
+        Ok(true) if found.flow.issuer == issuer => {}
         Ok(_) => {
             // Nothing that such an answer says is shown or passed on (RFC 9207 section 2.4).
             tracing::warn!(event = "provider-mix-up", service = %issuing.service, provider = name, request = request.id, "an answer came from another issuer");
@@ -44,9 +45,12 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>, name: &str) -> Answ
     let outcome = match (parameters.get("error"), parameters.get("code")) {
         (Some(error), _) => Err(passed_on(error)),
         (None, None) => Err(OauthError::new(Oauth::ServerError, "the identity provider's answer is not acceptable")),
-        (None, Some(redeemed)) => provider::person(issuing, sign_in, oidc, &found.flow, redeemed).await.map_err(|error| {
+        (None, Some(redeemed)) => provider::person(issuing, sign_in, &found.flow, redeemed).await.map_err(|error| {
             tracing::warn!(event = "sign-in-failed", service = %issuing.service, provider = name, request = request.id, %error, "nobody was signed in");
-            error.into()
+            match error {
+                ProviderError::Ended(_) => not_signed_in(),
+                error => error.into(),
+            }
         }),
     };
     let answer = match outcome {
@@ -75,12 +79,14 @@ fn end(issuing: &Issuing, found: &Found, error: &OauthError) -> Answer {
     if super::asked::permitted(issuing, &asked.redirect) { asked.refuse(issuing, error) } else { error.answer() }
 }
 
+fn not_signed_in() -> OauthError {
+    OauthError::new(Oauth::AccessDenied, "the identity provider did not sign the person in")
+}
+
 /// Of a provider's error only the registered code goes on (RFC 6749 section 4.1.2.1), and never its words.
 fn passed_on(error: &str) -> OauthError {
     match error {
-        "access_denied" | "consent_required" | "login_required" | "interaction_required" => {
-            OauthError::new(Oauth::AccessDenied, "the identity provider did not sign the person in")
-        }
+        "access_denied" | "consent_required" | "login_required" | "interaction_required" => not_signed_in(),
         "temporarily_unavailable" => {
             OauthError::new(Oauth::TemporarilyUnavailable, "the identity provider is not available")
         }

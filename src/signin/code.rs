@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -13,6 +13,7 @@ use super::answer::{Answer, Oauth, OauthError};
 use super::asked::{Asked, addressee, check_resource};
 use super::clients::{self, Client};
 use super::grant::{self, Grant};
+use super::provider::ProviderTokens;
 use crate::engine::issuing::Issuing;
 use crate::engine::limits::network;
 use crate::engine::store::Table;
@@ -31,6 +32,8 @@ pub struct Person {
     pub subject: String,
     /// Its claims.
     pub claims: Value,
+    /// Its tokens.
+    pub tokens: Option<ProviderTokens>,
 }
 
 impl Person {
@@ -64,17 +67,14 @@ pub async fn issue(
     address: IpAddr,
 ) -> Result<String, OauthError> {
     let now = issuing.works.clock.unix();
-    let claims: Map<String, Value> = issuing
-        .claims
-        .iter()
-        .filter_map(|source| source.read(&person.claims).map(|value| (source.name.clone(), value.clone())))
-        .collect();
     let grant = Grant {
         client: client.id.clone(),
         redirect: asked.redirect.clone(),
         subject: person.subject(),
+        claims: grant::mapped(issuing, &person.claims),
         provider: person.provider,
-        claims,
+        tokens: person.tokens,
+        renewable: client.grants.refresh,
         scopes: asked.scopes.clone(),
         secret: random_text().map_err(|error| OauthError::new(Oauth::ServerError, error.to_string()))?,
         turn: 0,
@@ -130,7 +130,8 @@ pub async fn redeem(issuing: &Issuing, client: &Client, parameters: &Parameters)
     // By the policy as it is now: a redirect URI that was removed gets no token.
     addressee(issuing, &client.id, redirect).await.map_err(|_| refused("the redirect URI is no longer permitted"))?;
     let id = random_text().map_err(|error| OauthError::new(Oauth::ServerError, error.to_string()))?;
-    let used = Code { redeemed: Some(id.clone()), ..held.clone() };
+    let mut used = Code { redeemed: Some(id.clone()), ..held.clone() };
+    used.grant.tokens = None;
     // Of many redemptions at once, one succeeds.
     if !vault.replace(Table::Codes, &entry, &used, REMEMBERED, "redeemed").await? {
         return Err(unknown());

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Oauth, OauthError};
 use super::clients::Client;
-use crate::engine::issuing::Issuing;
+use super::provider::ProviderTokens;
+use crate::engine::issuing::{ClaimSource, Issuing};
 use crate::engine::store::Table;
 use crate::engine::vault::{VaultError, random_text};
 
@@ -41,15 +42,30 @@ pub struct Grant {
     pub turned: i64,
     /// When it began.
     pub began: i64,
+    /// Whether the client may refresh it. One that it may not lasts as long as its only access token.
+    pub renewable: bool,
+    /// The provider's own tokens for the person.
+    pub tokens: Option<ProviderTokens>,
 }
 
 impl Grant {
     /// Seconds that it has left: idle, and altogether.
     pub fn left(&self, issuing: &Issuing) -> i64 {
         let lifetimes = &issuing.lifetimes;
-        let now = issuing.works.clock.unix();
-        (self.began.saturating_add(lifetimes.refresh) - now).min(lifetimes.refresh_idle)
+        let until = if self.renewable {
+            let idle = self.turned.saturating_add(lifetimes.refresh_idle);
+            self.began.saturating_add(lifetimes.refresh).min(idle)
+        } else {
+            self.turned.saturating_add(lifetimes.access + lifetimes.code + LEEWAY)
+        };
+        until - issuing.works.clock.unix()
     }
+}
+
+/// The claims of the gateway's own tokens, of those that a provider gives.
+pub fn mapped(issuing: &Issuing, claims: &Value) -> Map<String, Value> {
+    let read = |source: &ClaimSource| source.read(claims).map(|value| (source.name.clone(), value.clone()));
+    issuing.claims.iter().filter_map(read).collect()
 }
 
 /// A refresh token, read but not believed.
@@ -95,7 +111,7 @@ pub fn row_name(issuing: &Issuing, id: &str) -> String {
 /// # Errors
 /// It cannot be kept.
 pub async fn begin(issuing: &Issuing, client: &Client, id: &str, grant: &Grant) -> Result<Answer, OauthError> {
-    if client.grants.refresh {
+    if grant.renewable || grant.tokens.is_some() {
         let name = row_name(issuing, id);
         let kept = issuing.works.vault.add(Table::Grants, &name, grant, grant.left(issuing), &grant.subject);
         if !kept.await? {
@@ -154,6 +170,31 @@ pub async fn access_token(
         claims.extend(registered);
     }
     Ok(issuing.works.keyring.sign(&issuing.works.vault, "at+jwt", &claims).await?)
+}
+
+/// Changes a grant, whatever else changes it meanwhile. `None` when it is over.
+///
+/// # Errors
+/// It cannot be kept.
+pub async fn change(
+    issuing: &Issuing,
+    id: &str,
+    change: impl Fn(&mut Grant) + Send + Sync,
+) -> Result<Option<Grant>, VaultError> {
+    let (vault, name) = (&issuing.works.vault, row_name(issuing, id));
+    loop {
+        // Somebody who comes in between has made progress: this ends.
+        let Some(entry) = vault.get::<Grant>(Table::Grants, &name).await? else { return Ok(None) };
+        let mut changed = entry.value.clone();
+        change(&mut changed);
+        let left = changed.left(issuing);
+        if left <= 0 {
+            return Ok(None);
+        }
+        if vault.replace(Table::Grants, &entry, &changed, left, &changed.subject).await? {
+            return Ok(Some(changed));
+        }
+    }
 }
 
 /// Ends a grant and every access token of it.

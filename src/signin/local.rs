@@ -116,8 +116,12 @@ async fn enter(
     let mut claims = user.map(|user| user.claims.clone()).unwrap_or_default();
     claims.insert("sub".to_owned(), name.into());
     claims.insert("preferred_username".to_owned(), name.into());
-    let person =
-        Person { provider: found.flow.provider.clone(), subject: name.to_owned(), claims: Value::Object(claims) };
+    let person = Person {
+        provider: found.flow.provider.clone(),
+        subject: name.to_owned(),
+        claims: Value::Object(claims),
+        tokens: None,
+    };
     let answer = finish(issuing, request, found, person).await.with_cookie(&found.done);
     cookie.into_iter().fold(answer, |answer, cookie| answer.with_cookie(cookie))
 }

@@ -32,14 +32,17 @@ mod register;
 mod revoke;
 mod service;
 mod token;
+mod vouching;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 
 pub use answer::Answer;
+pub use vouching::{ProviderToken, Unvouched, provider_token};
 
 use crate::engine::decision::Denial;
 use crate::engine::issuing::{Endpoints, Issuing};
@@ -109,7 +112,7 @@ pub fn methods(endpoint: Endpoint<'_>) -> &'static [Method] {
 }
 
 /// Answers a request whose method the endpoint takes. Every refusal is an answer.
-pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Answer {
+pub async fn answer(issuing: &Arc<Issuing>, request: Request<'_>) -> Answer {
     let counted = limited(request.endpoint).map_or(Ok(()), |endpoints| {
         issuing.works.throttle.count(endpoints, request.address, issuing.works.clock.monotonic())
     });

@@ -1,9 +1,12 @@
 //! Refreshing (OAuth 2.1 section 4.3): every turn gives a new token, and one that comes twice ends the grant.
 
+use std::sync::Arc;
+
 use super::answer::{Answer, Oauth, OauthError};
 use super::asked::{addressee, check_resource};
 use super::clients::Client;
 use super::grant::{self, Grant, Presented};
+use super::vouching;
 use crate::engine::issuing::{Issuing, SignInKind};
 use crate::engine::store::Table;
 use crate::oauth::form::Parameters;
@@ -15,15 +18,16 @@ const GRACE: i64 = 30;
 ///
 /// # Errors
 /// `invalid_grant` when there is none for this token and client; nothing is used up by what is refused.
-pub async fn refresh(issuing: &Issuing, client: &Client, parameters: &Parameters) -> Result<Answer, OauthError> {
+pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Parameters) -> Result<Answer, OauthError> {
     let token = parameters.get("refresh_token");
     let token = token.ok_or_else(|| OauthError::new(Oauth::InvalidRequest, "refresh_token is missing"))?;
     check_resource(issuing, parameters)?;
     let refused = || OauthError::new(Oauth::InvalidGrant, "the refresh token is unknown, used or too old");
     let presented = Presented::read(token).ok_or_else(refused)?;
     let (vault, now) = (&issuing.works.vault, issuing.works.clock.unix());
-    // A second look when another refresh came in between.
-    for _ in 0..2 {
+    let mut vouched = false;
+    // Another look when the provider was asked, and one when another refresh came in between.
+    for _ in 0..3 {
         let entry = vault.get::<Grant>(Table::Grants, &grant::row_name(issuing, presented.id)).await?;
         let Some(entry) = entry else { return Err(refused()) };
         let held = &entry.value;
@@ -37,7 +41,10 @@ pub async fn refresh(issuing: &Issuing, client: &Client, parameters: &Parameters
             return Err(OauthError::new(Oauth::InvalidGrant, "nobody vouches for the person any more"));
         }
         let scopes = narrowed(held, parameters.get("scope"))?;
-        if presented.turn == held.turn {
+        if presented.turn == held.turn && !vouched && vouching::is_due(issuing, held) {
+            vouching::vouch(issuing, presented.id).await?;
+            vouched = true;
+        } else if presented.turn == held.turn {
             let turned = Grant { turn: held.turn.saturating_add(1), turned: now, ..held.clone() };
             if vault.replace(Table::Grants, &entry, &turned, turned.left(issuing), &turned.subject).await? {
                 return grant::tokens(issuing, client, presented.id, &turned, &scopes).await;

@@ -1,5 +1,7 @@
 //! The token endpoint (OAuth 2.1 section 3.2).
 
+use std::sync::Arc;
+
 use super::answer::{Answer, Oauth, OauthError};
 use super::{Request, client_auth, code, form, refresh, service};
 use crate::engine::issuing::Issuing;
@@ -8,7 +10,7 @@ use crate::engine::issuing::Issuing;
 ///
 /// # Errors
 /// In the form of RFC 6749 section 5.2.
-pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, OauthError> {
+pub async fn answer(issuing: &Arc<Issuing>, request: Request<'_>) -> Result<Answer, OauthError> {
     let parameters = form(request)?;
     let client = client_auth::authenticate(issuing, request.headers, &parameters).await?;
     let unauthorized = || OauthError::new(Oauth::UnauthorizedClient, "the client may not use this grant type");

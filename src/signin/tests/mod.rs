@@ -1,5 +1,6 @@
 //! The endpoints with every object but the store made anew for each step.
 
+mod vouching;
 mod world;
 
 use http::{HeaderMap, HeaderValue};
@@ -169,7 +170,7 @@ async fn i02_a_flood_of_registrations_is_bounded_and_leaves_room_for_others() {
 #[tokio::test]
 async fn h10_what_the_store_cannot_keep_stays_revoked_here() {
     let world = World::new();
-    let works = world.issuing().works;
+    let works = world.issuing().works.clone();
     works.revocations.revoke(&works.vault, "kept", 600).await.unwrap();
     let table = crate::engine::store::Table::Revocations;
     for number in 0..table.share() {

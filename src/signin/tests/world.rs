@@ -63,7 +63,8 @@ impl Network {
 #[async_trait]
 impl Fetch for Network {
     async fn get(&self, url: &url::Url) -> Result<Bytes, FetchError> {
-        Err(FetchError { url: url.to_string(), cause: "nothing is there".into() })
+        let request = http::Request::get(url.as_str()).body(Bytes::new()).unwrap();
+        self.send(Target::Operator, request).await.map(Response::into_body)
     }
 
     async fn send(&self, target: Target, request: http::Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
@@ -103,16 +104,21 @@ impl World {
         self.network.says(CLIENT, 200, "application/json", "max-age=60", document);
     }
 
+    /// The rows of a table as the store sees them.
+    pub async fn rows(&self, table: crate::engine::store::Table) -> Vec<Vec<u8>> {
+        self.store.list(table).await.unwrap()
+    }
+
     pub fn later(&self, seconds: i64) {
         self.clock.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
     /// An authorization server that knows nothing but the store.
-    pub fn issuing(&self) -> Issuing {
+    pub fn issuing(&self) -> Arc<Issuing> {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let vault = Arc::new(Vault::new(Arc::clone(&self.store), Arc::clone(&clock), &self.keys).unwrap());
         let users = Arc::from([User { name: "alice".into(), password: hashed(), claims: serde_json::Map::new() }]);
-        Issuing {
+        Arc::new(Issuing {
             service: "files".into(),
             issuer: ISSUER.into(),
             metadata: Bytes::new(),
@@ -135,7 +141,7 @@ impl World {
                 documents: Arc::<Documents>::default(),
                 throttle: Arc::<Throttle>::default(),
             },
-        }
+        })
     }
 
     /// One request, answered by an authorization server of its own.
@@ -145,7 +151,7 @@ impl World {
 
     pub async fn ask_of(
         &self,
-        issuing: &Issuing,
+        issuing: &Arc<Issuing>,
         method: Method,
         endpoint: Endpoint<'_>,
         query: &str,

@@ -6,6 +6,7 @@ mod consent;
 mod flow;
 mod local;
 mod tokens;
+mod vouching;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -30,6 +30,8 @@ pub struct Manner {
     pub refuses: Option<String>,
     /// The status of the token endpoint when it is not 200.
     pub token_status: Option<u16>,
+    /// The error of the token endpoint to whoever refreshes.
+    pub refresh_refused: Option<(u16, Value)>,
     /// How long everything takes.
     pub stall: Duration,
     /// The key that signs, and its id.
@@ -38,9 +40,12 @@ pub struct Manner {
     pub published: Vec<(String, Key)>,
 }
 
+/// What was asked for and is not yet redeemed: every code and every refresh token is good once.
 #[derive(Debug, Default)]
 struct Begun {
     codes: HashMap<String, HashMap<String, String>>,
+    refreshes: HashMap<String, HashMap<String, String>>,
+    given: usize,
 }
 
 /// The running provider.
@@ -66,6 +71,7 @@ impl Provider {
             iss: None,
             refuses: None,
             token_status: None,
+            refresh_refused: None,
             stall: Duration::ZERO,
             published: vec![key.clone()],
             key,
@@ -143,29 +149,45 @@ fn answer(own: &str, request: &Request, manner: &Manner, begun: &mut Begun) -> A
                 return Answer::status(status).header("content-type", "text/plain").body("no");
             }
             let form = members(&String::from_utf8_lossy(&request.body));
-            let Some(asked) = form.get("code").and_then(|code| begun.codes.remove(code)) else {
-                return Answer::json(&json!({ "error": "invalid_grant" })).with_status(400);
-            };
+            let denied = || Answer::json(&json!({ "error": "invalid_grant" })).with_status(400);
+            if form["grant_type"] == "refresh_token" {
+                if let Some((status, error)) = &manner.refresh_refused {
+                    return Answer::json(error).with_status(*status);
+                }
+                let Some(mut asked) = begun.refreshes.remove(&form["refresh_token"]) else { return denied() };
+                // An ID token of a refresh answers no request of a browser (OpenID Connect Core section 12.2).
+                asked.remove("nonce");
+                return tokens(own, &asked, manner, begun);
+            }
+            let Some(asked) = form.get("code").and_then(|code| begun.codes.remove(code)) else { return denied() };
             let verifier = form.get("code_verifier").cloned().unwrap_or_default();
             let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
             if asked["code_challenge"] != challenge || asked["redirect_uri"] != form["redirect_uri"] {
-                return Answer::json(&json!({ "error": "invalid_grant" })).with_status(400);
+                return denied();
             }
-            let claims = json!({
-                "iss": own, "aud": asked["client_id"], "sub": "alice", "nonce": asked["nonce"],
-                "iat": now(), "exp": now() + 300, "email": "alice@example.com", "email_verified": true,
-                "groups": ["eng"],
-            });
-            let header = json!({ "alg": manner.key.1.algorithm(), "kid": manner.key.0 });
-            let claims = merged(claims, manner.claims.clone());
-            let id_token = manner.key.1.sign(header.to_string().as_bytes(), claims.to_string().as_bytes());
-            let tokens = json!({
-                "access_token": "provider-access-token", "token_type": "Bearer", "expires_in": 300,
-                "refresh_token": "provider-refresh-token", "id_token": id_token,
-            });
-            Answer::json(&merged(tokens, manner.tokens.clone()))
+            tokens(own, &asked, manner, begun)
         }
         "/userinfo" => Answer::json(&merged(json!({ "sub": "alice" }), manner.userinfo.clone())),
         _ => Answer::status(404),
     }
+}
+
+/// New tokens for whoever asked.
+fn tokens(own: &str, asked: &HashMap<String, String>, manner: &Manner, begun: &mut Begun) -> Answer {
+    let nonce = asked.get("nonce").map_or(json!({}), |nonce| json!({ "nonce": nonce }));
+    let claims = json!({
+        "iss": own, "aud": asked["client_id"], "sub": "alice", "iat": now(), "exp": now() + 300,
+        "email": "alice@example.com", "email_verified": true, "groups": ["eng"],
+    });
+    let header = json!({ "alg": manner.key.1.algorithm(), "kid": manner.key.0 });
+    let claims = merged(merged(claims, nonce), manner.claims.clone());
+    let id_token = manner.key.1.sign(header.to_string().as_bytes(), claims.to_string().as_bytes());
+    begun.given += 1;
+    let refresh = format!("provider-refresh-token-{}", begun.given);
+    begun.refreshes.insert(refresh.clone(), asked.clone());
+    let tokens = json!({
+        "access_token": format!("provider-access-token-{}", begun.given), "token_type": "Bearer", "expires_in": 300,
+        "refresh_token": refresh, "id_token": id_token,
+    });
+    Answer::json(&merged(tokens, manner.tokens.clone()))
 }

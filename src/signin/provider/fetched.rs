@@ -1,0 +1,79 @@
+//! What is fetched from a provider: its documents, kept for a while, and what a library wants sent.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::Request;
+use openidconnect::{AsyncHttpClient, HttpRequest as OidcRequest, HttpResponse as OidcResponse};
+use url::Url;
+
+use super::ProviderError;
+use crate::engine::fetch::{Fetch, FetchError, Target};
+use crate::engine::issuing::Issuing;
+
+/// Seconds for which a discovery document and keys are kept.
+const KEPT: i64 = 600;
+
+/// How old a document of the provider may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// At most [`KEPT`] seconds.
+    Kept,
+    /// Fetched now.
+    New,
+}
+
+/// A document of the provider.
+///
+/// # Errors
+/// It does not answer.
+pub async fn document(issuing: &Issuing, url: &Url, age: Age) -> Result<Bytes, ProviderError> {
+    let (documents, now) = (&issuing.works.documents, issuing.works.clock.unix());
+    let name = format!("provider {url}");
+    if age == Age::Kept
+        && let Some(document) = documents.get(&name, now)
+    {
+        return Ok(document);
+    }
+    let document = issuing.works.fetch.get(url).await;
+    let document = document.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
+    documents.keep(&name, document.clone(), now + KEPT);
+    Ok(document)
+}
+
+/// Sends what the library wants sent, by the gateway's own egress, and remembers the last answer.
+pub struct Sender<'a> {
+    fetch: &'a dyn Fetch,
+    last: Mutex<Vec<u8>>,
+}
+
+impl<'a> Sender<'a> {
+    /// A sender that has sent nothing yet.
+    pub fn new(issuing: &'a Issuing) -> Self {
+        Self { fetch: &*issuing.works.fetch, last: Mutex::default() }
+    }
+
+    /// The body of the last answer.
+    pub fn last(&self) -> Vec<u8> {
+        self.last.lock().map(|last| last.clone()).unwrap_or_default()
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Sender<'_> {
+    type Error = FetchError;
+    type Future = Pin<Box<dyn Future<Output = Result<OidcResponse, FetchError>> + Send + 'c>>;
+
+    fn call(&'c self, request: OidcRequest) -> Self::Future {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let answer = self.fetch.send(Target::Operator, Request::from_parts(head, body.into())).await?;
+            let (head, body) = answer.into_parts();
+            if let Ok(mut last) = self.last.lock() {
+                *last = body.to_vec();
+            }
+            Ok(OidcResponse::from_parts(head, body.to_vec()))
+        })
+    }
+}
