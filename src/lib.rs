@@ -13,6 +13,7 @@
 //! 5  server       puts everything together: listeners, background work, signals
 //!    gateway      the path of a request on Pingora: front filter, admission, relay, answers, audit
 //!    reload       follows the files: watch, settle, load, compile, swap
+//!    admin        metrics, status and a page for operators, on a listener of their own
 //! 4  policy       from YAML to what runs; the only place that names YAML
 //!    signin       the authorization server of a service: endpoints and pages; it knows no policy
 //! 3  stages       optional steps at the edge, one file each: origin, CORS, method, content type
@@ -75,6 +76,7 @@
 //!
 //! A promise that the project makes has an id in `SECURITY.md` and a test that carries the id in its name.
 
+pub mod admin;
 pub mod cli;
 pub mod diagnostics;
 pub mod egress;

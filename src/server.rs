@@ -21,6 +21,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::runtime::Runtime;
 
+use crate::admin;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::snapshot::Snapshot;
 use crate::gateway::app::App;
@@ -31,6 +32,8 @@ use crate::reload::{self, Reloader, Wake};
 use crate::secret::{open_regular, words};
 use crate::telemetry::sink::Sink;
 
+/// The version with the commit it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PORTCULLIS_COMMIT"), ")");
 /// Streams of one HTTP/2 connection at the same time.
 const STREAMS: u32 = 100;
 /// Bytes of the header list of one HTTP/2 request.
@@ -98,6 +101,18 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
         drop(TcpListener::bind(listener.address).map_err(|error| StartError::Listen(listener.address, error))?);
         server.add_service(service(listener, &gateway, &current, &mut certificates)?);
     }
+    if let Some(admin) = &installation.admin {
+        let counted = gateway.clone();
+        let sources = admin::Sources {
+            counters: gateway.counters(),
+            health: reloader.health(),
+            open: Box::new(move || counted.open()),
+        };
+        let answers = admin::Admin::new(Arc::clone(&current), sources, VERSION);
+        let served =
+            TcpListener::bind(admin.address).and_then(|listener| admin::serve(listener, answers, background.handle()));
+        served.map_err(|error| StartError::Listen(admin.address, error))?;
+    }
     let (wake, woken) = std::sync::mpsc::channel();
     listen_to_hangups(background, wake.clone());
     let following = std::thread::Builder::new().name("reload".into()).spawn(move || {
@@ -135,7 +150,7 @@ fn service(
     h2.max_concurrent_streams(STREAMS).max_header_list_size(HEADER_LIST);
     let connector = TransportConnector::new(None);
     let app = App::new(gateway.clone(), connector, options, h2);
-    let edge = Edge::new(app, Settings::default(), Arc::new(EdgeLog::new(Arc::clone(current))));
+    let edge = Edge::new(app, Settings::default(), Arc::new(EdgeLog::new(Arc::clone(current), gateway.counters())));
     let mut service = Service::new("gateway".to_owned(), edge);
     let address = listener.address.to_string();
     match &listener.tls {

@@ -12,11 +12,11 @@ const FLOORS: [&[&str]; 7] = [
     &["engine"],
     &["stages", "providers", "stores", "egress"],
     &["policy", "signin"],
-    &["gateway", "reload", "server"],
+    &["admin", "gateway", "reload", "server"],
     &["cli"],
 ];
 /// `server` wires its own floor together; nothing else looks sideways.
-const WIRING: [(&str, &str); 2] = [("server", "gateway"), ("server", "reload")];
+const WIRING: [(&str, &str); 3] = [("server", "admin"), ("server", "gateway"), ("server", "reload")];
 /// Crates that only some modules may name.
 const RESERVED: [(&str, &[&str]); 3] =
     [("reqwest", &["egress"]), ("pingora", &["gateway", "reload", "server", "cli"]), ("serde_yaml", &["policy"])];

@@ -18,9 +18,7 @@ use clap::{Parser, Subcommand};
 use crate::oauth::url::EndpointUrl;
 use crate::policy::resolve::Overrides;
 use crate::policy::source::Layout;
-
-/// The version with the commit it was built from.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PORTCULLIS_COMMIT"), ")");
+use crate::server::VERSION;
 
 /// A policy-driven gateway in front of MCP servers.
 #[derive(Debug, Parser)]

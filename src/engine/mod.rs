@@ -5,9 +5,11 @@
 pub mod access;
 pub mod authentication;
 pub mod clock;
+pub mod counters;
 pub mod decision;
 pub mod documents;
 pub mod fetch;
+pub mod health;
 pub mod issuing;
 pub mod keyring;
 pub mod limits;

@@ -206,7 +206,8 @@ mod tests {
             let (name, host) = (path.trim_start_matches('/').replace('/', "-"), "h".to_owned());
             // What a closed service was cannot be told, so that every endpoint leads to it.
             let state = State::Closed(Reason::ServiceClosed);
-            let service = Arc::new(Service { name: name.into(), host, path: (*path).to_owned(), state });
+            let service =
+                Arc::new(Service { name: name.into(), host, path: (*path).to_owned(), state, counts: Arc::default() });
             table.insert("h", &[&service]);
         }
         table.elect_defaults(default);

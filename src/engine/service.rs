@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::access::AccessTable;
 use super::authentication::Authentication;
+use super::counters::ServiceCounts;
 use super::decision::{Denial, Reason};
 use super::issuing::Issuing;
 use super::limits::Limits;
@@ -28,6 +29,8 @@ pub struct Service {
     pub path: String,
     /// What runs, or why nothing does.
     pub state: State,
+    /// What became of its requests.
+    pub counts: Arc<ServiceCounts>,
 }
 
 /// Whether a service is open.

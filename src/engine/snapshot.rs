@@ -8,6 +8,15 @@ use super::limits::AddressLimit;
 use super::routes::RouteTable;
 use super::service::Service;
 
+/// Who may ask the admin listener.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AdminAccess {
+    /// SHA-256 of what callers must show; `None` where being on this machine is enough.
+    pub token: Option<[u8; 32]>,
+    /// Names, beside addresses and `localhost`, under which it may be asked.
+    pub hosts: Vec<String>,
+}
+
 /// One generation of the whole configuration. A request keeps the snapshot that it began with.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -27,6 +36,8 @@ pub struct Snapshot {
     pub logged_claims: Vec<String>,
     /// Arguments that the audit record may name.
     pub logged_arguments: Vec<String>,
+    /// Who may ask the admin listener; `None` without one.
+    pub admin: Option<Arc<AdminAccess>>,
 }
 
 impl Snapshot {

@@ -11,7 +11,7 @@ use pingora::server::ShutdownWatch;
 
 use super::exchange::{Exchange, Outcome};
 use super::forward::Stop;
-use super::{Gateway, admit::Admitted, audit, reply};
+use super::{Gateway, admit::Admitted, reply};
 use crate::engine::decision::Denial;
 
 /// The gateway on one listener, and what makes connections to upstreams.
@@ -66,7 +66,7 @@ impl HttpServerApp for App {
         session.set_pipelining_enabled(true);
         let mut exchange = Exchange::begin(self.gateway.current.load_full(), &self.gateway.in_flight);
         let connection = self.serve(&mut session, &mut exchange, &mut closing).await;
-        self.gateway.sink.line(audit::line(&exchange));
+        self.gateway.ended(&exchange);
         drop(exchange);
         if connection == Connection::Broken {
             session.shutdown().await;

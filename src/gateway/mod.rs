@@ -23,14 +23,16 @@ mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use budget::Budget;
+use exchange::{Exchange, Outcome};
 
 use crate::engine::clock::Clock;
+use crate::engine::counters::{Counters, Ended};
 use crate::engine::decision::Denial;
 use crate::engine::limits::StreamLimit;
 use crate::engine::session::Sealer;
@@ -61,6 +63,7 @@ pub struct Gateway {
     sink: Sink,
     clock: Arc<dyn Clock>,
     in_flight: Arc<AtomicUsize>,
+    counters: Arc<Counters>,
 }
 
 impl Gateway {
@@ -79,7 +82,32 @@ impl Gateway {
             sink,
             clock,
             in_flight: Arc::default(),
+            counters: Arc::default(),
         })
+    }
+
+    /// What became of all requests.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Requests in flight, and streams that wait among them.
+    #[must_use]
+    pub fn open(&self) -> (usize, usize) {
+        (self.in_flight.load(Ordering::Relaxed), self.streams.count())
+    }
+
+    /// Counts a request whose answer has ended, and writes its audit record.
+    fn ended(&self, exchange: &Exchange) {
+        let ended = match exchange.outcome {
+            Outcome::Local => Ended::Answered,
+            Outcome::Permit => Ended::Permitted,
+            Outcome::Deny(reason, _) => Ended::Denied(reason),
+        };
+        let service = exchange.service.as_ref().map(|service| &*service.counts);
+        self.counters.count(service, ended, exchange.started.elapsed());
+        self.sink.line(audit::line(exchange));
     }
 }
 
@@ -87,13 +115,14 @@ impl Gateway {
 #[derive(Debug)]
 pub struct EdgeLog {
     current: Arc<ArcSwap<Snapshot>>,
+    counters: Arc<Counters>,
 }
 
 impl EdgeLog {
     /// An observer that also counts refusals as failures of the peer's address.
     #[must_use]
-    pub fn new(current: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { current }
+    pub fn new(current: Arc<ArcSwap<Snapshot>>, counters: Arc<Counters>) -> Self {
+        Self { current, counters }
     }
 }
 
@@ -106,6 +135,7 @@ impl edge::Observer for EdgeLog {
             peer = peer.map(tracing::field::display),
             "refused at the edge"
         );
+        self.counters.malformed();
         if let Some(peer) = peer {
             self.current.load().address_limit.failed(peer, std::time::Instant::now());
         }

@@ -121,4 +121,6 @@ codes! {
     ENDPOINT_ROUTE = "endpoint-route";
     /// A setting that cannot change while the process runs.
     NEEDS_RESTART = "needs-restart";
+    /// An admin listener off loopback that asks for no token.
+    OPEN_ADMIN = "open-admin";
 }

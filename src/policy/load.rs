@@ -183,10 +183,13 @@ fn is_written(good: &Arc<Good<Installation>>) -> bool {
 
 /// Listeners and the log are fixed once the process runs: a file that changes them is broken as a whole.
 fn refuse_what_needs_a_restart(context: &mut Context<'_>, running: &Installation, new: &Installation) {
+    let address = |installation: &Installation| installation.admin.as_ref().map(|admin| admin.address);
     let (changed, pointer) = if running.listeners != new.listeners {
         ("listeners", "/listeners")
     } else if running.log.file != new.log.file {
         ("log.file", "/log/file")
+    } else if address(running) != address(new) {
+        ("admin.address", "/admin")
     } else {
         return;
     };

@@ -18,6 +18,7 @@ use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn, StaticClient};
 use crate::engine::limits::{Key, LimitKind, LimitSelector};
 use crate::engine::service::{DenialForm, IdentityHeaders, RulePlaces, ServerRequests, UriForm};
+use crate::engine::snapshot::AdminAccess;
 use crate::mcp::era::Revisions;
 use crate::oauth::jws::Algorithm;
 use crate::oauth::redirect::AllowedRedirect;
@@ -54,6 +55,8 @@ pub struct Installation {
     pub address_failures: (u32, Duration),
     /// The audit log.
     pub log: Log,
+    /// The admin listener.
+    pub admin: Option<Admin>,
     /// Connect and read limits of policies that say nothing.
     pub timeouts: (Duration, Duration),
 }
@@ -76,6 +79,15 @@ pub struct IdTokens {
     pub issuers: Vec<String>,
     /// Their audience: the gateway's client id.
     pub client: String,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where.
+    pub address: SocketAddr,
+    /// Who may ask.
+    pub access: Arc<AdminAccess>,
 }
 
 /// One listener.

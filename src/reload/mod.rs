@@ -12,6 +12,7 @@ use foldhash::HashMap;
 
 use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::engine::decision::Reason;
+use crate::engine::health::Health;
 use crate::engine::snapshot::Snapshot;
 use crate::policy::by_path::{ByPath, FilePath};
 use crate::policy::codes;
@@ -53,6 +54,7 @@ pub struct Reloader {
     seen: Look,
     /// Warnings of what was read last.
     warned: HashSet<Warning>,
+    health: Arc<Health>,
 }
 
 /// A warning with where it is: code, message, file and byte.
@@ -81,6 +83,7 @@ impl Reloader {
             listed: Folders::default(),
             seen: Look::default(),
             warned: HashSet::new(),
+            health: Arc::default(),
         }
     }
 
@@ -100,12 +103,21 @@ impl Reloader {
         }
         self.leave_out_what_was_told(&mut report);
         match self.take_over(loaded) {
-            Ok(snapshot) => Ok((snapshot, report)),
+            Ok(snapshot) => {
+                self.health.found(&report, Vec::new());
+                Ok((snapshot, report))
+            }
             Err(diagnostic) => {
                 report.push(diagnostic);
                 Err(report)
             }
         }
+    }
+
+    /// What is found when the files are read, for those who ask.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// The installation that runs.
@@ -122,6 +134,13 @@ impl Reloader {
     }
 
     fn load(&mut self, look: Look) -> (Option<Snapshot>, Report) {
+        let (snapshot, report) = self.load_again(look);
+        let stale = self.stale.iter().map(|(path, since)| (path.display().to_string(), *since)).collect();
+        self.health.found(&report, stale);
+        (snapshot, report)
+    }
+
+    fn load_again(&mut self, look: Look) -> (Option<Snapshot>, Report) {
         self.loaded = Instant::now();
         self.seen = look;
         let files = match self.layout.read_again(&self.seen.files, &mut self.texts) {

@@ -325,9 +325,13 @@ async fn what_needs_a_restart_is_named_in_the_log() {
     let setup = Gateway::new().installation(file("portcullis.yaml")).policy("notes", file("policies/notes.yaml"));
     let gateway = setup.start().await;
     let mut said = String::new();
-    for edited in ["portcullis.yaml (edited)", "portcullis.yaml (edited again)"] {
+    let edits = [
+        ("portcullis.yaml (edited)", "listeners"),
+        ("portcullis.yaml (edited again)", "log.file"),
+        ("portcullis.yaml (edited once more)", "admin.address"),
+    ];
+    for (edited, wanted) in edits {
         std::fs::write(gateway.directory().join("portcullis.yaml"), file(edited)).expect("an edited file");
-        let wanted = if edited.contains("again") { "log.file" } else { "listeners" };
         let told = |record: &Value| {
             let fields = &record["fields"];
             fields["code"] == "needs-restart" && fields["message"].as_str().is_some_and(|text| text.contains(wanted))

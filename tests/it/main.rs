@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails says where")]
 #![expect(unreachable_pub, reason = "the cast is public to its suites")]
 
+mod admin;
 mod cli;
 mod decisions;
 mod demo;

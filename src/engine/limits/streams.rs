@@ -34,6 +34,12 @@ pub struct StreamPlace {
 }
 
 impl StreamLimit {
+    /// Streams that are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Takes a place for a stream of `identity`; callers without one count by address.
     ///
     /// # Errors

@@ -19,15 +19,16 @@ use crate::egress::names::{self, Addresses, Pending};
 use crate::egress::{Egress, EgressError, EgressSettings};
 use crate::engine::authentication::{Accepted, AudienceCheck, Authentication};
 use crate::engine::clock::Clock;
+use crate::engine::counters::ServiceCounts;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::{AddressLimit, Limit, LimitState, Limits};
 use crate::engine::provider::Provider;
-use crate::engine::routes::RouteTable;
 use crate::engine::service::{Credential, Pipeline, Service, State, Timeouts, Transport, Upstream};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::token_cache::TokenCache;
 use crate::oauth::metadata::ResourceMetadata;
 use crate::providers::{Definition, Surroundings};
+use crate::shared::Shared;
 use crate::stages;
 
 use super::codes;
@@ -57,6 +58,7 @@ pub struct Compiler {
     names: HashMap<(String, u16), Addresses>,
     pending: Pending,
     address_limit: Option<Arc<AddressLimit>>,
+    counts: Shared<String, ServiceCounts>,
     workshop: Workshop,
     /// The gateway's own client ids, by the issuer whose ID tokens are for them.
     sign_in_clients: BTreeMap<String, BTreeSet<String>>,
@@ -84,6 +86,7 @@ impl Compiler {
             names: HashMap::new(),
             pending: Pending::default(),
             address_limit: None,
+            counts: Shared::new(),
             generation: 0,
         })
     }
@@ -122,6 +125,7 @@ impl Compiler {
                 host: claim.host.clone(),
                 path: claim.path.clone(),
                 state: State::Closed(Reason::ServiceClosed),
+                counts: self.counts(&claim.name),
             }));
         }
         // Every look-up is under way by now.
@@ -129,7 +133,7 @@ impl Compiler {
         self.services = kept;
         self.forget(entries);
         services.sort_by(|one, other| one.name.cmp(&other.name));
-        let routes = routes(&services, model);
+        let routes = hosts::routes(&services, model);
         self.generation += 1;
         Ok(Snapshot {
             generation: self.generation,
@@ -140,6 +144,7 @@ impl Compiler {
             address_limit: self.address_limit(model.address_failures),
             logged_claims: model.log.claims.clone(),
             logged_arguments: model.log.arguments.clone(),
+            admin: model.admin.as_ref().map(|admin| Arc::clone(&admin.access)),
         })
     }
 
@@ -206,7 +211,14 @@ impl Compiler {
             },
         };
         let path = model.resource.path().to_owned();
-        Arc::new(Service { name: model.name.as_str().into(), host: model.host.clone(), path, state })
+        let (name, host, counts) = (model.name.as_str().into(), model.host.clone(), self.counts(&model.name));
+        Arc::new(Service { name, host, path, state, counts })
+    }
+
+    /// What a service of this name has counted goes on.
+    fn counts(&self, name: &str) -> Arc<ServiceCounts> {
+        let Ok(counts) = self.counts.get_or_make(name, || Ok::<_, std::convert::Infallible>(ServiceCounts::default()));
+        counts
     }
 
     fn pipeline(&mut self, model: &Model) -> Result<Pipeline, Denial> {
@@ -379,17 +391,4 @@ fn client(egress: &EgressModel) -> Result<Egress, EgressError> {
         proxy: egress.proxy.clone(),
         allowed_hosts: egress.allowed_hosts.clone(),
     })
-}
-
-fn routes(services: &[Arc<Service>], model: &Installation) -> RouteTable {
-    let mut hosts: BTreeMap<&str, Vec<&Arc<Service>>> = BTreeMap::new();
-    for service in services {
-        hosts.entry(&service.host).or_default().push(service);
-    }
-    let mut routes = RouteTable::default();
-    for (host, services) in hosts {
-        hosts::spellings(host, model).iter().for_each(|host| routes.insert(host, &services));
-    }
-    routes.elect_defaults(model.default_service.as_deref());
-    routes
 }

@@ -43,6 +43,8 @@ pub struct InstallationDocument {
     pub limits: Option<InstallationLimitsDocument>,
     /// The audit log.
     pub log: Option<LogDocument>,
+    /// A listener of its own for metrics and status. Default: none.
+    pub admin: Option<AdminDocument>,
     /// What a policy that does not say otherwise has.
     pub defaults: Option<DefaultsDocument>,
 }
@@ -136,6 +138,21 @@ pub struct LogDocument {
     pub claims: Option<Vec<String>>,
     /// Tool arguments that may be logged. Default: none.
     pub arguments: Option<Vec<String>>,
+}
+
+/// The admin listener: `/metrics` for Prometheus, `/status` as JSON, and a page for people at `/`. It changes nothing.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminDocument {
+    /// IP address and port. Default: `127.0.0.1:9464`. A change needs a restart.
+    pub address: Option<String>,
+    /// What callers must show, as a bearer token or as the password of basic authentication with any name; at least 32
+    /// bytes. Needed unless the address is on loopback; there it should be reached over a private network only, because
+    /// the listener speaks plain HTTP.
+    pub token: Option<SecretDocument>,
+    /// Host names under which it may be asked, such as `metrics.internal`. IP addresses and `localhost` always may: other
+    /// names could be a web page's trick to reach it through a browser.
+    pub hosts: Option<Vec<String>>,
 }
 
 /// What a policy that does not say otherwise has.

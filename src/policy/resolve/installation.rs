@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use super::admin::admin;
 use super::clients::strong;
 use super::context::Context;
 use super::provider::provider;
@@ -72,6 +73,7 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
         max_stale: max_stale.map(|text| context.duration(Some(text), "/reload/max_stale", Duration::MAX)),
         address_failures: limits.and_then(super::super::document::scalar::RateText::parse).unwrap_or(ADDRESS_FAILURES),
         log: log(context, document, overrides),
+        admin: document.admin.as_ref().map(|written| admin(context, written)),
         timeouts: (
             context.duration(timeouts.connect.as_ref(), "/defaults/timeouts/connect", CONNECT),
             context.duration(timeouts.read.as_ref(), "/defaults/timeouts/read", READ),

@@ -1,6 +1,7 @@
 //! From what is written to what it means. Every problem is found before anything is given up.
 
 pub mod across;
+mod admin;
 mod clients;
 mod context;
 mod expression;
