@@ -61,6 +61,16 @@ pub fn check_within(bytes: &[u8], values: usize) -> Result<&str, JsonError> {
     if walker.at == bytes.len() { Ok(text) } else { Err(JsonError::Trailing) }
 }
 
+/// Marks, with its highest bit, every byte of `word` that is a quote, a backslash or a control character. Marks above the
+/// lowest may be wrong.
+fn special(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = 0x80 * EACH;
+    let below = |word: u64, bound: u64| word.wrapping_sub(EACH * bound) & !word & HIGHEST;
+    let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    is(b'"') | is(b'\\') | below(word, 0x20)
+}
+
 struct Walker<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -178,39 +188,48 @@ impl<'a> Walker<'a> {
     fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.expect(b'"')?;
         let start = self.at;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'"' => {
-                    let text = self.text.get(start..self.at).ok_or(JsonError::Syntax)?;
-                    self.at += 1;
-                    return Ok(Cow::Borrowed(text));
-                }
-                b'\\' => return self.escaped(start).map(Cow::Owned),
-                0..=0x1f => return Err(JsonError::Syntax),
-                _ => self.at += 1,
+        self.plain();
+        match self.peek() {
+            Some(b'"') => {
+                let text = self.text.get(start..self.at).ok_or(JsonError::Syntax)?;
+                self.at += 1;
+                Ok(Cow::Borrowed(text))
             }
+            Some(b'\\') => self.escaped(start).map(Cow::Owned),
+            _ => Err(JsonError::Syntax),
         }
-        Err(JsonError::Syntax)
+    }
+
+    /// Goes to the next byte that means something in a string: a quote, a backslash, or what may not stand in one.
+    fn plain(&mut self) {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (words, _) = rest.as_chunks::<8>();
+        for word in words {
+            let found = special(u64::from_le_bytes(*word));
+            if found != 0 {
+                self.at += usize::try_from(found.trailing_zeros() / 8).unwrap_or_default();
+                return;
+            }
+            self.at += 8;
+        }
+        while matches!(self.peek(), Some(byte) if byte >= 0x20 && byte != b'"' && byte != b'\\') {
+            self.at += 1;
+        }
     }
 
     fn escaped(&mut self, start: usize) -> Result<String, JsonError> {
         let mut text = String::new();
         let mut plain = start;
         loop {
-            let byte = self.peek().ok_or(JsonError::Syntax)?;
-            match byte {
-                b'"' | b'\\' => {
-                    text.push_str(self.text.get(plain..self.at).ok_or(JsonError::Syntax)?);
-                    self.at += 1;
-                    if byte == b'"' {
-                        return Ok(text);
-                    }
-                    text.push(self.escape()?);
-                    plain = self.at;
-                }
-                0..=0x1f => return Err(JsonError::Syntax),
-                _ => self.at += 1,
+            self.plain();
+            let byte = self.peek().filter(|byte| matches!(byte, b'"' | b'\\')).ok_or(JsonError::Syntax)?;
+            text.push_str(self.text.get(plain..self.at).ok_or(JsonError::Syntax)?);
+            self.at += 1;
+            if byte == b'"' {
+                return Ok(text);
             }
+            text.push(self.escape()?);
+            plain = self.at;
         }
     }
 
@@ -309,6 +328,21 @@ mod tests {
             "{\"é\":\"\u{10ffff}\"}",
         ] {
             assert_eq!(check(text.as_bytes()), Ok(text));
+        }
+    }
+
+    #[test]
+    fn k03_every_byte_of_a_string_is_looked_at_wherever_it_stands() {
+        for at in 0..24 {
+            for c in (0..=0xff).map(char::from) {
+                let text = format!("\"{}{c}{}\"", "a".repeat(at), "\u{e9}b".repeat(9));
+                let wanted = match c {
+                    '\0'..='\u{1f}' | '\\' => Err(JsonError::Syntax),
+                    '"' => Err(JsonError::Trailing),
+                    _ => Ok(text.as_str()),
+                };
+                assert_eq!(check(text.as_bytes()), wanted, "{text:?}");
+            }
         }
     }
 
