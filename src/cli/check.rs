@@ -9,6 +9,7 @@ use super::{Files, print};
 use crate::diagnostics::Report;
 use crate::diagnostics::render::{self, Style};
 use crate::policy::load::{self, Before};
+use crate::server::VERSION;
 
 /// `portcullis check`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,8 @@ enum Format {
     Human,
     /// One JSON array.
     Json,
+    /// SARIF 2.1.0, which code hosts show beside the lines.
+    Sarif,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -43,6 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match arguments.format {
         Format::Human => print(&render::human(&report, style())),
         Format::Json => print(&format!("{:#}\n", render::json(&report))),
+        Format::Sarif => print(&format!("{:#}\n", render::sarif(&report, VERSION))),
     }
     if report.has_errors() || (arguments.deny_warnings && !report.is_empty()) {
         return ExitCode::FAILURE;

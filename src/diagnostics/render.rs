@@ -61,6 +61,59 @@ pub fn json(report: &Report) -> Value {
     report.sorted().into_iter().map(as_json).collect()
 }
 
+/// The report for code scanning: one SARIF 2.1.0 log of one run, columns in characters. `version` is that of the program.
+#[must_use]
+pub fn sarif(report: &Report, version: &str) -> Value {
+    let found = report.sorted();
+    let mut codes: Vec<&str> = found.iter().map(|diagnostic| diagnostic.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let rules: Value = codes.iter().map(|code| json!({ "id": code })).collect();
+    let results: Value = found.into_iter().map(as_result).collect();
+    json!({
+        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "portcullis", "version": version, "rules": rules } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+fn as_result(diagnostic: &Diagnostic) -> Value {
+    let level = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
+    let help = diagnostic.help.iter().map(|help| format!("\n{help}"));
+    let text: String = std::iter::once(diagnostic.message.clone()).chain(help).collect();
+    let location = diagnostic.place.iter().map(|place| {
+        let ((line, column), (end_line, end_column)) = (place.start(), place.end());
+        json!({ "physicalLocation": {
+            "artifactLocation": { "uri": reference(&place.source.name) },
+            "region": { "startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column },
+        } })
+    });
+    json!({
+        "ruleId": diagnostic.code, "level": level, "message": { "text": text },
+        "locations": location.collect::<Value>(),
+    })
+}
+
+/// A path as a URI reference (RFC 3986): whole paths as `file:` URLs, others relative to wherever the program ran.
+fn reference(path: &str) -> String {
+    if let Ok(url) = url::Url::from_file_path(path) {
+        return url.into();
+    }
+    let segments = path.split('/').map(|segment| {
+        if matches!(segment, "." | "..") {
+            return Some(segment.to_owned());
+        }
+        let mut url = url::Url::parse("x:/").ok()?;
+        url.path_segments_mut().ok()?.pop().push(segment);
+        Some(url.path().trim_start_matches('/').to_owned())
+    });
+    segments.collect::<Option<Vec<_>>>().map_or_else(|| path.to_owned(), |segments| segments.join("/"))
+}
+
 fn as_json(diagnostic: &Diagnostic) -> Value {
     let severity = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
     let mut value = json!({ "code": diagnostic.code, "severity": severity, "message": diagnostic.message });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Gateway;
 use crate::support::gateway::BINARY;
@@ -214,6 +214,34 @@ fn the_json_report_says_the_same() {
 }
 
 #[test]
+fn the_report_for_code_scanning_says_the_same() {
+    for case in cases().into_iter().filter(|case| case.name() != AT_RELOAD) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let scene = Scene::read(&case.written);
+        scene.build(folder.path());
+        let read = |format: &str| -> Value {
+            let output = scene.check(folder.path(), &["--format", format]);
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}", case.name()))
+        };
+        let (plain, log) = (read("json"), read("sarif"));
+        assert_eq!((&log["version"], &log["runs"][0]["columnKind"]), (&json!("2.1.0"), &json!("unicodeCodePoints")));
+        let results = log["runs"][0]["results"].as_array().expect("results");
+        assert_eq!(results.len(), plain.as_array().expect("findings").len(), "{}", case.name());
+        for (result, finding) in results.iter().zip(plain.as_array().expect("findings")) {
+            assert_eq!((&result["ruleId"], &result["level"]), (&finding["code"], &finding["severity"]));
+            let said = result["message"]["text"].as_str().expect("a text");
+            assert!(said.starts_with(finding["message"].as_str().expect("a message")), "{said}");
+            let place = &result["locations"][0]["physicalLocation"];
+            assert_eq!(place["region"]["startLine"], finding["line"], "{}", case.name());
+            assert_eq!(place["region"]["endColumn"], finding["end_column"], "{}", case.name());
+            if let Some(file) = finding["file"].as_str() {
+                assert_eq!(place["artifactLocation"]["uri"], file, "these names need no escape");
+            }
+        }
+    }
+}
+
+#[test]
 fn n10_no_literal_secret_is_printed_in_any_form() {
     let secret = "hunter2";
     for case in
@@ -222,7 +250,7 @@ fn n10_no_literal_secret_is_printed_in_any_form() {
         let folder = tempfile::tempdir().expect("a folder");
         let scene = Scene::read(&case.written);
         scene.build(folder.path());
-        for format in ["human", "json"] {
+        for format in ["human", "json", "sarif"] {
             let output = scene.check(folder.path(), &["--format", format]);
             let said = text(&output.stdout) + &text(&output.stderr);
             assert!(!said.contains(secret), "{} as {format}:\n{said}", case.name());
