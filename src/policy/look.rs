@@ -5,7 +5,7 @@
 //! folder was listed, and from time to time a look is a full one whatever was told.
 //!
 //! Where the kernel tells of every change of a file, a file about which nothing was told needs no look; a link does, whose
-//! way may lead out of the folders that are watched.
+//! way may lead out of the folders that are watched, and so does a file that has a second name.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,6 +29,8 @@ pub struct Stamp {
     changed: (i64, i64),
     size: u64,
     inode: (u64, u64),
+    /// It has another name, under which it may change without a word about this one.
+    has_other_names: bool,
 }
 
 /// How every file looks. Of one that is not there, there is no stamp.
@@ -105,7 +107,7 @@ impl Layout {
             && folders.listed.iter().zip(&before).all(same)
             && folders.stamps.len() == policies.len();
         if told {
-            folders.look_at_links();
+            folders.look_at_the_untold();
         } else {
             folders.stamps = Arc::new(policies.iter().map(|path| Stamp::of(path)).collect());
         }
@@ -123,10 +125,14 @@ impl Layout {
 
 impl Folders {
     /// Looks at those files alone of whose change no event may tell.
-    fn look_at_links(&mut self) {
+    fn look_at_the_untold(&mut self) {
         let links = self.listed.iter().flat_map(|listed| listed.links.iter());
-        let found = links.filter_map(|link| Some((self.all.binary_search(link).ok()?, Stamp::of(link))));
-        for (place, stamp) in found {
+        let links = links.filter_map(|link| self.all.binary_search(link).ok());
+        let has_names = |stamp: &Option<Stamp>| stamp.is_some_and(|stamp| stamp.has_other_names);
+        let named = self.stamps.iter().enumerate().filter(|(_, stamp)| has_names(stamp)).map(|(place, _)| place);
+        let untold: Vec<usize> = links.chain(named).collect();
+        for place in untold {
+            let Some(stamp) = self.all.get(place).map(|path| Stamp::of(path)) else { continue };
             if self.stamps.get(place).is_some_and(|known| *known != stamp)
                 && let Some(known) = Arc::make_mut(&mut self.stamps).get_mut(place)
             {
@@ -210,6 +216,7 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
             size: metadata.len(),
             inode: (metadata.dev(), metadata.ino()),
+            has_other_names: metadata.nlink() > 1,
         })
     }
 
@@ -285,6 +292,14 @@ mod tests {
         let third = layout.look(&mut folders, Depth::Untold);
         assert_ne!(second, third);
         assert_eq!(third, layout.look(&mut folders, Depth::Full));
+        // So does another name.
+        std::fs::hard_link(at("policies/a.yaml"), at("a second name")).unwrap();
+        let before = layout.look(&mut folders, Depth::Full);
+        settled(&mut folders);
+        std::fs::write(at("a second name"), "through it").unwrap();
+        assert_ne!(before, layout.look(&mut folders, Depth::Untold));
+        std::fs::remove_file(at("a second name")).unwrap();
+        drop(layout.look(&mut folders, Depth::Full));
         // A folder that changed is looked at with all that is in it.
         settled(&mut folders);
         std::fs::write(at("policies/a.yaml"), "a third").unwrap();
