@@ -21,7 +21,7 @@ WITH_CMAKE := CMAKE=$(TOOL_CMAKE) PYTHONPATH=$(TOOLS)/cmake
 endif
 
 # What the tests run for real, beside the SDKs: a program, and the Debian package that has it.
-TEST_PACKAGES := redis-server:redis-server
+TEST_PACKAGES := redis-server:redis-server chromium:chromium
 
 PIP := python3 -m pip --disable-pip-version-check --no-cache-dir
 SDK_PYTHON := $(TOOLS)/python/bin/python
@@ -97,7 +97,7 @@ sdk: $(NODE_MODULES) $(TOOLS)/python/.ready
 $(NODE_MODULES): tests/sdk/package-lock.json
 	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then \
 		echo 'The tests need Node.js 20 or newer with npm: https://nodejs.org/en/download' >&2; exit 1; fi
-	@echo '== the TypeScript SDK, server-everything, oidc-provider and yaml-language-server (npm)'
+	@echo '== the TypeScript SDK, server-everything, oidc-provider, playwright and others (npm)'
 	@$(NPM_CI) --prefix tests/sdk
 	@touch $@
 

@@ -55,8 +55,10 @@ pub fn ask(issuing: &Issuing, to: &Addressee, asked: &Asked, browser: &Browser) 
         let scope = issuing.scopes.iter().find(|scope| scope.name == *name);
         scope.map(|scope| scope.describe.as_deref().unwrap_or(&scope.name))
     };
+    let name = client.name.as_deref().unwrap_or("An application without a name");
     let page = pages::Consent {
-        client: client.name.as_deref().unwrap_or("An application without a name"),
+        client: name,
+        initial: initial(name),
         host: client.host.as_deref(),
         vouched: by_policy || client.host.is_some(),
         loopback: to.redirect.is_loopback() && !by_policy,
@@ -79,6 +81,12 @@ pub fn ask(issuing: &Issuing, to: &Addressee, asked: &Asked, browser: &Browser) 
     }));
     let answer = pages::page(StatusCode::OK, &page, &leads_to);
     browser.cookie.iter().fold(answer, |answer, cookie| answer.with_cookie(cookie))
+}
+
+/// What stands for a name in a picture.
+fn initial(name: &str) -> char {
+    let first = name.chars().find(|letter| letter.is_alphanumeric());
+    first.and_then(|letter| letter.to_uppercase().next()).unwrap_or('?')
 }
 
 /// The person has answered.

@@ -27,6 +27,8 @@ pub struct Way {
 pub struct Consent<'a> {
     /// What the client calls itself.
     pub client: &'a str,
+    /// The first letter or digit of that.
+    pub initial: char,
     /// The host that vouches for it.
     pub host: Option<&'a str>,
     /// Whether the policy or a host vouches for its name.

@@ -6,6 +6,7 @@
 #![expect(unreachable_pub, reason = "the cast is public to its suites")]
 
 mod admin;
+mod browser;
 mod cli;
 mod decisions;
 mod demo;

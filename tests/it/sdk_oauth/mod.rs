@@ -5,6 +5,8 @@ mod clients;
 mod provider;
 mod services;
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::gateway::Setup;
@@ -13,7 +15,7 @@ use crate::support::{Browser, Gateway, Page};
 
 /// The official clients that authorize by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sdk {
+pub enum Sdk {
     TypeScript1,
     TypeScriptLegacy,
     TypeScriptModern,
@@ -25,7 +27,7 @@ enum Sdk {
 
 impl Sdk {
     /// What the client calls itself when it registers.
-    fn title(self) -> String {
+    pub fn title(self) -> String {
         let (script, era) = self.program();
         format!("{} {era}", if script == "oauth.py" { "Python" } else { "Desk" })
     }
@@ -49,38 +51,50 @@ impl Sdk {
 
     /// The same with options that say who the client is.
     async fn run_as(self, who: &[&str], scene: &Scene, steps: &Value, browse: impl AsyncFn(&str)) -> Run {
+        let mut command = self.command(&scene.issuer(), steps);
+        command.args(who);
+        Run::of(command, browse).await
+    }
+
+    /// The program, which gets a URL and what it is to do there.
+    pub fn command(self, url: &str, steps: &Value) -> Command {
         let (script, era) = self.program();
         let mut command = if script == "oauth.py" { python(script) } else { node(script) };
-        command.args(["--url", &scene.issuer(), "--era", era, "--steps", &steps.to_string()]).args(who);
-        let mut lines = browsing(command, browse).await;
-        let kept = lines.pop().unwrap_or_default();
-        Run { lines, kept }
+        command.args(["--url", url, "--era", era, "--steps", &steps.to_string()]);
+        command
     }
 }
 
 /// What one client printed: a line for connecting and one for each step.
 #[derive(Debug)]
-struct Run {
-    lines: Vec<Value>,
+pub struct Run {
+    pub lines: Vec<Value>,
     /// The tokens and the registration that it has in the end.
-    kept: Value,
+    pub kept: Value,
 }
 
 impl Run {
+    /// Runs a client to its end.
+    pub async fn of(command: Command, browse: impl AsyncFn(&str)) -> Self {
+        let mut lines = browsing(command, browse).await;
+        let kept = lines.pop().unwrap_or_default();
+        Self { lines, kept }
+    }
+
     #[track_caller]
-    fn result(&self, step: usize) -> &Value {
+    pub fn result(&self, step: usize) -> &Value {
         let line = &self.lines[step];
         assert_eq!(line["ok"], true, "step {step} must succeed: {self:#?}");
         &line["result"]
     }
 
     #[track_caller]
-    fn text(&self, step: usize) -> &str {
+    pub fn text(&self, step: usize) -> &str {
         self.result(step)["content"][0]["text"].as_str().unwrap_or_default()
     }
 
     /// What went wrong first.
-    fn error(&self) -> &str {
+    pub fn error(&self) -> &str {
         let failed = self.lines.iter().find(|line| line["ok"] == false);
         failed.and_then(|line| line["error"]["message"].as_str()).unwrap_or_default()
     }
@@ -192,6 +206,6 @@ impl Scene {
     }
 }
 
-fn call(name: &str, arguments: &Value) -> Value {
+pub fn call(name: &str, arguments: &Value) -> Value {
     json!({"do": "tools/call", "name": name, "arguments": arguments})
 }

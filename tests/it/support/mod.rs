@@ -2,6 +2,7 @@
 //! signs anything it is asked to, and a [`Client`] that says exactly what it is told.
 
 pub mod browser;
+pub mod chromium;
 pub mod client;
 pub mod gateway;
 pub mod introspector;
@@ -12,6 +13,7 @@ pub mod provider;
 pub mod upstream;
 
 pub use browser::{Browser, Page};
+pub use chromium::Chromium;
 pub use client::{Client, Era, raw};
 pub use gateway::Gateway;
 pub use introspector::Introspector;
