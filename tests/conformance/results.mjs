@@ -4,8 +4,8 @@ import { openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const SUITE = fileURLToPath(new URL('./node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url));
-const PATIENCE = 120_000;
+export const SUITE = fileURLToPath(new URL('./node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url));
+export const PATIENCE = 120_000;
 const MADE_OF_TIME = /-\d{4}-\d\d-\d\dT[\d-]+Z$/;
 
 /** Runs the suite once; gives its exit code and every check that it made. */
@@ -20,9 +20,10 @@ export async function runSuite(words, url, directory) {
     return { code, log, checks: read(directory) };
 }
 
-function read(directory) {
+/** The checks that a run wrote below a directory. */
+export function read(directory) {
     return readdirSync(directory).filter(name => MADE_OF_TIME.test(name)).flatMap(name => {
-        const scenario = name.replace(MADE_OF_TIME, '').replace(/^server-/, '');
+        const scenario = name.replace(MADE_OF_TIME, '').replace(/^(authorization-)?server-/, '');
         const checks = JSON.parse(readFileSync(join(directory, name, 'checks.json'), 'utf8'));
         return checks.map(({ id, name, status, errorMessage }) => ({ scenario, id, name, status, error: errorMessage ?? '' }));
     });

@@ -1,11 +1,13 @@
 // Runs the official conformance suite against the same server twice, directly and through the gateway, and compares the
-// results check by check: a gateway that is invisible to those who follow the protocol changes none of them.
+// results check by check: a gateway that is invisible to those who follow the protocol changes none of them. Then runs what
+// the suite has for authorization servers against the gateway, which is one.
 //
 //   node run.mjs --binary target/debug/portcullis --work DIRECTORY
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { options } from '../sdk/common.mjs';
+import { runAuthorization, scenarios } from './authorization.mjs';
 import { startGateway } from './gateway.mjs';
 import { check, differences, isRight, runSuite, table } from './results.mjs';
 import { shim } from './shim.mjs';
@@ -57,7 +59,7 @@ const verdict = (right, what) => {
 };
 
 console.log('== running the suite');
-const ran = await Promise.all(legs.map(ways));
+const [issuing, ...ran] = await Promise.all([runAuthorization({ binary: resolve(binary), directory }), ...legs.map(ways)]);
 for (const [index, leg] of legs.entries()) {
     const { name, naive } = leg;
     const [direct, through] = ran[index];
@@ -78,6 +80,12 @@ for (const [index, leg] of legs.entries()) {
     if (different.length > 0) console.log(table(different));
 }
 gateway.stop();
+
+console.log('== judging the gateway as an authorization server');
+verdict(issuing.code === 0, `the suite must pass; see ${issuing.log}`);
+for (const found of issuing.checks) verdict(found.status === 'SUCCESS', `${check(found)}: ${found.status} ${found.error}; see ${issuing.log}`);
+for (const name of scenarios()) verdict(issuing.checks.some(({ scenario }) => scenario === name), `${name} must have run`);
+console.log(`   ${count(issuing)}`);
 
 function count({ checks }) {
     return `${checks.filter(isRight).length} of ${checks.length} checks right`;
