@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// Write the audit log here, whatever the file says.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Do everything up to listening, then end: 0 when it would serve.
+    /// Do everything up to listening, then end: 0 when it would serve. The store is left to the gateway that has it.
     #[arg(long)]
     check: bool,
     /// Serve the good policies even when others are broken at the start.
@@ -36,7 +36,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     let compiler = match Compiler::new(background.handle().clone(), Arc::new(SystemClock)) {
-        Ok(compiler) => compiler,
+        Ok(compiler) if arguments.check => compiler,
+        Ok(compiler) => compiler.with_store(),
         Err(error) => return fail(&error.to_string()),
     };
     let overrides = arguments.files.overrides(arguments.listen, arguments.log.clone());

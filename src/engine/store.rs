@@ -76,6 +76,18 @@ pub enum Added {
     Full,
 }
 
+/// Where a reading of a table goes on. Only the store that gave it knows what it means.
+pub type Cursor = Vec<u8>;
+
+/// A part of a table.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Rows with their names, in no order.
+    pub rows: Vec<(Name, Row)>,
+    /// Where the next part begins; `None` after the last.
+    pub next: Option<Cursor>,
+}
+
 /// The store cannot be asked. Nothing is known then, and whoever needs to know refuses.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the store cannot be reached: {0}")]
@@ -108,9 +120,24 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The store cannot be asked.
     async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError>;
 
-    /// Every value of a table, in no order.
+    /// Replaces a row whose value is still `before` by one of another name, unless there is one of that name. Returns
+    /// whether it did.
     ///
     /// # Errors
     /// The store cannot be asked.
-    async fn list(&self, table: Table) -> Result<Vec<Vec<u8>>, StoreError>;
+    async fn rename(&self, table: Table, name: &Name, before: &[u8], to: &Name, row: Row) -> Result<bool, StoreError>;
+
+    /// A part of a table, from its begin or from where another part ended. A row that is there from the first part to the
+    /// last is in one of them at least.
+    ///
+    /// # Errors
+    /// The store cannot be asked, or the cursor is none of its own.
+    async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError>;
+
+    /// A number that is another one whenever a row of the table was added, replaced or taken; that rows expire does not
+    /// change it.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    async fn changes(&self, table: Table) -> Result<u64, StoreError>;
 }

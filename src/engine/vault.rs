@@ -209,8 +209,15 @@ impl Vault {
     /// # Errors
     /// The store cannot be asked.
     pub async fn list<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, VaultError> {
-        let rows = self.store.list(table).await?;
-        Ok(rows.iter().filter_map(|sealed| self.open_row(table, sealed)).collect())
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let page = self.store.page(table, from.as_ref()).await?;
+            found.extend(page.rows.iter().filter_map(|(_, row)| self.open_row(table, &row.value)));
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok(found),
+            }
+        }
     }
 
     fn row<T: Serialize>(

@@ -119,6 +119,8 @@ codes! {
     RESTART_SIGNS_OUT = "restart-signs-out";
     /// A route among the endpoints of another service.
     ENDPOINT_ROUTE = "endpoint-route";
+    /// A store that cannot be opened.
+    STORE_UNUSABLE = "store-unusable";
     /// A setting that cannot change while the process runs.
     NEEDS_RESTART = "needs-restart";
     /// An admin listener off loopback that asks for no token.

@@ -174,14 +174,14 @@ fn load_installation(
             findings.report.extend(found);
         }
     }
-    finish(context, Some(installation), &source, &[], Vec::new(), findings)
+    finish(context, Some(installation), &source, &[], vec![tree.value_at("/store")], findings)
 }
 
 fn is_written(good: &Arc<Good<Installation>>) -> bool {
     good.source.text != NOTHING
 }
 
-/// Listeners and the log are fixed once the process runs: a file that changes them is broken as a whole.
+/// Listeners, the log and the store are fixed once the process runs: a file that changes them is broken as a whole.
 fn refuse_what_needs_a_restart(context: &mut Context<'_>, running: &Installation, new: &Installation) {
     let address = |installation: &Installation| installation.admin.as_ref().map(|admin| admin.address);
     let (changed, pointer) = if running.listeners != new.listeners {
@@ -190,6 +190,8 @@ fn refuse_what_needs_a_restart(context: &mut Context<'_>, running: &Installation
         ("log.file", "/log/file")
     } else if address(running) != address(new) {
         ("admin.address", "/admin")
+    } else if running.store.clone().unwrap_or_default() != new.store.clone().unwrap_or_default() {
+        ("store", "/store")
     } else {
         return;
     };

@@ -25,6 +25,7 @@ use crate::oauth::redirect::AllowedRedirect;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UpstreamUrl};
 use crate::providers::Definition;
 use crate::secret::Held;
+use crate::stores;
 
 /// The installation.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct Installation {
     pub default_service: Option<String>,
     /// Shared providers.
     pub providers: BTreeMap<String, Provider>,
-    /// Whether the file says where flow state is kept.
-    pub store_is_written: bool,
+    /// Where flow state is kept; `None` when the file does not say, which is in memory.
+    pub store: Option<stores::Settings>,
     /// What seals flow state; the first seals, all open.
     pub encryption_keys: Vec<Held>,
     /// How documents are fetched.

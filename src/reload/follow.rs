@@ -15,6 +15,8 @@ use crate::diagnostics::{Place, Report, Severity};
 use crate::engine::service::State;
 use crate::engine::snapshot::Snapshot;
 use crate::policy::look::Depth;
+use crate::policy::model::Installation;
+use crate::stores::Settings;
 
 /// Files must be quiet for so long: editors and orchestrators write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -47,10 +49,9 @@ pub fn follow(
     told: Sender<Wake>,
     mut reloaded: impl FnMut(),
 ) {
-    let log = reloader.installation().and_then(|installation| installation.log.file.clone());
-    let log = log.and_then(|log| log.canonicalize().ok());
+    let own = reloader.installation().map(|installation| own_files(installation)).unwrap_or_default();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        for wake in event.iter().flat_map(|event| wakes(event, log.as_deref())) {
+        for wake in event.iter().flat_map(|event| wakes(event, &own)) {
             // The follower may have ended.
             let _ = told.send(wake);
         }
@@ -113,12 +114,23 @@ pub fn follow(
     }
 }
 
-/// What an event of the file system tells. The gateway's own log is none of it.
-fn wakes(event: &notify::Event, log: Option<&Path>) -> Vec<Wake> {
-    let is_log = |path: &PathBuf| {
-        log.is_some_and(|log| path.file_name() == log.file_name() && path.canonicalize().is_ok_and(|path| path == *log))
+/// What the gateway itself writes while it runs: its log and its store.
+fn own_files(installation: &Installation) -> Vec<PathBuf> {
+    let store = match &installation.store {
+        Some(Settings::File(path)) => Some(path),
+        _ => None,
     };
-    if !event.paths.is_empty() && event.paths.iter().all(is_log) {
+    installation.log.file.iter().chain(store).filter_map(|path| path.canonicalize().ok()).collect()
+}
+
+/// What an event of the file system tells. What the gateway itself writes is none of it.
+fn wakes(event: &notify::Event, own: &[PathBuf]) -> Vec<Wake> {
+    let is_own = |path: &PathBuf| {
+        let same =
+            |own: &PathBuf| path.file_name() == own.file_name() && path.canonicalize().is_ok_and(|path| path == *own);
+        own.iter().any(same)
+    };
+    if !event.paths.is_empty() && event.paths.iter().all(is_own) {
         return Vec::new();
     }
     let paths = event.paths.iter().cloned();

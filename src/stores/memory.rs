@@ -1,19 +1,24 @@
 //! Rows in memory: for trying out, and for tests. What it holds ends with the process.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::engine::clock::Clock;
-use crate::engine::store::{Added, Name, Row, Store, StoreError, Table};
+use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError, Table};
+
+/// Rows of one part of a table.
+const PAGE: usize = 1_000;
 
 #[derive(Debug, Default)]
 struct Rows {
-    rows: HashMap<Name, Row>,
+    rows: BTreeMap<Name, Row>,
     owners: HashMap<Name, usize>,
     /// The rows by the time of their end, so that a full table costs a flood no more than it costs others.
     ends: BTreeSet<(i64, Name)>,
+    changes: u64,
 }
 
 /// A store in memory.
@@ -59,6 +64,7 @@ impl Rows {
         *self.owners.entry(row.owner).or_default() += 1;
         self.ends.insert((row.expires, *name));
         self.rows.insert(*name, row);
+        self.changes += 1;
     }
 
     fn forget_expired(&mut self, now: i64) {
@@ -95,7 +101,9 @@ impl Store for Memory {
 
     async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
         let now = self.clock.unix();
-        let row = self.table(table)?.forget(name);
+        let mut rows = self.table(table)?;
+        let row = rows.forget(name);
+        rows.changes += u64::from(row.is_some());
         Ok(row.filter(|row| row.expires > now).map(|row| row.value))
     }
 
@@ -109,10 +117,35 @@ impl Store for Memory {
         Ok(same)
     }
 
-    async fn list(&self, table: Table) -> Result<Vec<Vec<u8>>, StoreError> {
+    async fn rename(&self, table: Table, name: &Name, before: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
         let now = self.clock.unix();
+        let mut rows = self.table(table)?;
+        let same = rows.live(name, now).is_some_and(|found| found.value == before) && rows.live(to, now).is_none();
+        if same {
+            rows.forget(name);
+            rows.put(to, row);
+        }
+        Ok(same)
+    }
+
+    async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
+        let now = self.clock.unix();
+        let begin = match from {
+            None => Bound::Unbounded,
+            Some(cursor) => {
+                let name: Name = cursor.as_slice().try_into().or(Err(StoreError("an unknown cursor".to_owned())))?;
+                Bound::Excluded(name)
+            }
+        };
         let rows = self.table(table)?;
-        Ok(rows.rows.values().filter(|row| row.expires > now).map(|row| row.value.clone()).collect())
+        let found: Vec<(&Name, &Row)> = rows.rows.range((begin, Bound::Unbounded)).take(PAGE).collect();
+        let next = found.last().filter(|_| found.len() == PAGE).map(|(name, _)| name.to_vec());
+        let live = found.into_iter().filter(|(_, row)| row.expires > now);
+        Ok(Page { rows: live.map(|(name, row)| (*name, row.clone())).collect(), next })
+    }
+
+    async fn changes(&self, table: Table) -> Result<u64, StoreError> {
+        Ok(self.table(table)?.changes)
     }
 }
 
@@ -129,5 +162,11 @@ mod tests {
     #[tokio::test]
     async fn a_full_table_forgets_what_has_expired_and_nothing_else() {
         contract::is_bounded(|clock| Arc::new(Memory::new(clock))).await;
+    }
+
+    #[tokio::test]
+    async fn rows_are_renamed_counted_and_read_in_parts() {
+        contract::renames(|clock| Arc::new(Memory::new(clock))).await;
+        contract::gives_shares_back(|clock| Arc::new(Memory::new(clock))).await;
     }
 }

@@ -343,7 +343,7 @@ fn k17_only_a_deny_rule_on_every_item_is_warned_of() {
     }
 }
 
-/// Listeners and the log are told to need a restart, in the log of the running gateway, which serves on as it was.
+/// Listeners, the log and the store are told to need a restart, in the log of the running gateway, which serves on as it was.
 #[tokio::test]
 async fn what_needs_a_restart_is_named_in_the_log() {
     let case = cases().into_iter().find(|case| case.name() == AT_RELOAD).expect("its golden");
@@ -357,12 +357,14 @@ async fn what_needs_a_restart_is_named_in_the_log() {
         ("portcullis.yaml (edited)", "listeners"),
         ("portcullis.yaml (edited again)", "log.file"),
         ("portcullis.yaml (edited once more)", "admin.address"),
+        ("portcullis.yaml (edited at last)", "store"),
     ];
     for (edited, wanted) in edits {
         std::fs::write(gateway.directory().join("portcullis.yaml"), file(edited)).expect("an edited file");
         let told = |record: &Value| {
             let fields = &record["fields"];
-            fields["code"] == "needs-restart" && fields["message"].as_str().is_some_and(|text| text.contains(wanted))
+            fields["code"] == "needs-restart"
+                && fields["message"].as_str().is_some_and(|text| text.contains(&format!("`{wanted}`")))
         };
         let record = gateway.wait_for_log(told).await;
         let word = |key: &str| record["fields"][key].as_str().expect("text").to_owned();

@@ -25,6 +25,7 @@ mod rules;
 mod sdk;
 mod sdk_oauth;
 mod signin;
+mod state;
 mod story;
 mod support;
 mod tls;

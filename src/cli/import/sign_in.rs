@@ -40,7 +40,8 @@ pub(super) fn write(page: &mut Page, variables: &Variables, issuer: Issuer, plac
     page.note(
         Note::Store,
         "clients, consents and sign-ins are kept in memory, as before, and a restart signs everybody out. Name a `store` in \
-         `portcullis.yaml`; `store: memory` there says that memory will do.",
+         `portcullis.yaml`: `store: { file: state/portcullis.redb }` with `encryption_keys` keeps them, `store: memory` says that \
+         memory will do.",
     );
     page.check_says("restart-signs-out");
     page.line("authorization_server:");

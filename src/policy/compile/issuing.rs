@@ -24,6 +24,7 @@ use crate::providers::Surroundings;
 use crate::providers::own::Own;
 use crate::secret::Held;
 use crate::stores::memory::Memory;
+use crate::stores::{self, OpenError, Settings};
 
 /// How often revocations of other replicas are read: a revoked token ends within five seconds.
 const REVOCATIONS: Duration = Duration::from_secs(2);
@@ -31,7 +32,10 @@ const REVOCATIONS: Duration = Duration::from_secs(2);
 /// Everything that outlives a snapshot.
 #[derive(Debug)]
 pub(super) struct Workshop {
+    clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
+    /// Whether the installation's store is still to be opened, which is done once.
+    opens: bool,
     secrets: Vec<Held>,
     /// What seals while no secret is named. It is made when it is needed, and opens its rows for as long as the process runs.
     random: Option<[u8; 32]>,
@@ -65,7 +69,9 @@ impl Drop for Follower {
 impl Workshop {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            store: Arc::new(Memory::new(clock)),
+            store: Arc::new(Memory::new(Arc::clone(&clock))),
+            clock,
+            opens: false,
             secrets: Vec::new(),
             random: None,
             vault: None,
@@ -78,12 +84,22 @@ impl Workshop {
         }
     }
 
-    /// Other secrets are another vault over the same rows.
-    pub(super) fn take_over(&mut self, secrets: &[Held]) {
+    /// The store of the first installation is opened.
+    pub(super) fn will_open(&mut self) {
+        self.opens = true;
+    }
+
+    /// Opens the store, if that is still to be done. Other secrets are another vault over the same rows.
+    pub(super) fn take_over(&mut self, store: &Settings, secrets: &[Held]) -> Result<(), OpenError> {
+        if self.opens {
+            self.store = stores::open(store, Arc::clone(&self.clock))?;
+            self.opens = false;
+        }
         if secrets != self.secrets {
             self.secrets = secrets.to_vec();
             self.forget_vault();
         }
+        Ok(())
     }
 
     /// What was fetched through another client is fetched anew.
@@ -235,7 +251,9 @@ mod tests {
 
     fn workshop() -> (Workshop, Arc<dyn Clock>) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        (Workshop::new(Arc::clone(&clock)), clock)
+        let mut workshop = Workshop::new(Arc::clone(&clock));
+        workshop.take_over(&Settings::Memory, &[]).unwrap();
+        (workshop, clock)
     }
 
     fn held(folder: &tempfile::TempDir, text: &str) -> Held {
@@ -267,17 +285,17 @@ mod tests {
         };
         let vault = workshop.vault(&clock).unwrap();
         vault.add(Table::Clients, "random", &"kept", 60, "").await.unwrap();
-        workshop.take_over(&[]);
+        workshop.take_over(&Settings::Memory, &[]).unwrap();
         assert!(Arc::ptr_eq(&vault, &workshop.vault(&clock).unwrap()), "nothing changed");
-        workshop.take_over(std::slice::from_ref(&first));
+        workshop.take_over(&Settings::Memory, std::slice::from_ref(&first)).unwrap();
         let vault = workshop.vault(&clock).unwrap();
         assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
         vault.add(Table::Clients, "first", &"kept", 60, "").await.unwrap();
-        workshop.take_over(&[second.clone(), first]);
+        workshop.take_over(&Settings::Memory, &[second.clone(), first]).unwrap();
         let vault = workshop.vault(&clock).unwrap();
         assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
         assert_eq!(row(&vault, "first").await.as_deref(), Some("kept"));
-        workshop.take_over(&[second]);
+        workshop.take_over(&Settings::Memory, &[second]).unwrap();
         let vault = workshop.vault(&clock).unwrap();
         assert_eq!(row(&vault, "first").await, None, "a key that is taken away opens nothing");
         assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
@@ -296,7 +314,7 @@ mod tests {
         assert_ne!(one.generation(), algorithm.generation());
         let other = workshop.provider("b", &issuer, Algorithm::EdDsa, &before);
         assert_ne!(other.generation(), algorithm.generation());
-        workshop.take_over(&[held(&folder, &"a".repeat(40))]);
+        workshop.take_over(&Settings::Memory, &[held(&folder, &"a".repeat(40))]).unwrap();
         let after = works(&mut workshop, &clock);
         assert_ne!(workshop.provider("b", &issuer, Algorithm::EdDsa, &after).generation(), other.generation());
         assert!(Arc::ptr_eq(&before.keyring, &after.keyring) && Arc::ptr_eq(&before.throttle, &after.throttle));

@@ -91,6 +91,14 @@ impl Compiler {
         })
     }
 
+    /// Opens the installation's store, for a gateway that serves. Whoever only looks leaves it alone: a running gateway may
+    /// have it to itself.
+    #[must_use]
+    pub fn with_store(mut self) -> Self {
+        self.workshop.will_open();
+        self
+    }
+
     /// Compiles everything into the next snapshot; what is only claimed is closed.
     ///
     /// # Errors
@@ -106,7 +114,11 @@ impl Compiler {
             .map_err(|error| Diagnostic::error(codes::INVALID_CERTIFICATE, error.to_string()))?;
         self.take_over_name_servers(&model.name_servers);
         self.take_over_sign_in_clients(model, entries);
-        self.workshop.take_over(&model.encryption_keys);
+        let store = model.store.clone().unwrap_or_default();
+        self.workshop.take_over(&store, &model.encryption_keys).map_err(|error| {
+            let diagnostic = Diagnostic::error(codes::STORE_UNUSABLE, error.message).help(error.help);
+            installation.places.iter().fold(diagnostic, |diagnostic, place| diagnostic.at(place.clone()))
+        })?;
         let mut services: Vec<Arc<Service>> = Vec::with_capacity(entries.len());
         let mut kept = HashMap::with_capacity(entries.len());
         let mut hash = Sha256::new().chain_update(installation.hash);

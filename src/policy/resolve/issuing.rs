@@ -71,9 +71,10 @@ pub fn authorization_server(
 ) -> Option<AuthorizationServer> {
     let written = document.authorization_server.as_ref()?;
     plain(context, resource, installation);
-    if !installation.store_is_written {
+    if installation.store.is_none() {
         let message = "clients, consents and sign-ins are kept in memory: a restart signs everybody out";
-        let help = "write `store: memory` into `portcullis.yaml` if that will do";
+        let help = "write `store: { file: state/portcullis.redb }` and `encryption_keys` into `portcullis.yaml`, or `store: \
+                    memory` if that will do";
         context.push_at_key(Diagnostic::warning(codes::RESTART_SIGNS_OUT, message).help(help), POINTER);
     }
     let redirects = redirects(context, &written.redirects, resource);

@@ -77,8 +77,12 @@ impl Setup {
 
     /// Starts the gateway and waits until it listens.
     pub async fn start(self) -> Gateway {
+        self.start_at(free_address).await
+    }
+
+    async fn start_at(self, address: impl Fn() -> SocketAddr) -> Gateway {
         for _ in 0..5 {
-            let address = free_address();
+            let address = address();
             let mut running = Running::spawn(self.command(address));
             let ready = within(3 * PATIENCE, "the gateway to listen or to end", || running.outcome()).await;
             if ready {
@@ -183,6 +187,12 @@ impl Gateway {
         let Self { setup, mut running, .. } = self;
         running.kill();
         setup
+    }
+
+    /// Ends the gateway now, as a crash would, and starts it again at the same address.
+    pub async fn crash(self) -> Self {
+        let address = self.address;
+        self.stop().start_at(|| address).await
     }
 
     /// Sends a signal by its name (`HUP`, `TERM`).
