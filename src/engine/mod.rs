@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod limits;
 pub mod provider;
 pub mod revocations;
+pub mod rotate;
 pub mod routes;
 pub mod service;
 pub mod session;

@@ -1,7 +1,8 @@
 //! What the gateway writes down and gives away to get back: rows of the store, state, forms and cookies.
 //!
 //! Everything is named by keyed hashes and sealed (AES-256-GCM), bound to the purpose it was made for, so that a row cannot
-//! stand in another's place and a cookie not for a state. There may be several keys: the first seals, all open.
+//! stand in another's place or outlive its time, and a cookie not stand for a state. There may be several keys: the first
+//! seals, all open. What an older key sealed can be sealed anew with the first, see [`rotate`].
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::clock::Clock;
@@ -97,6 +98,34 @@ pub struct Entry<T> {
     pub value: T,
     name: Name,
     sealed: Vec<u8>,
+    plain: Plain,
+}
+
+/// What is sealed in a row. The store knows a row by keyed hashes alone; here is what they were made of, so that the row can
+/// be bound to its place and named by another key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plain {
+    /// SHA-256 of the name.
+    name: [u8; 32],
+    /// SHA-256 of the owner.
+    owner: [u8; 32],
+    /// When it is gone, in seconds since the epoch.
+    pub(super) expires: i64,
+    /// The value, as JSON.
+    text: Vec<u8>,
+}
+
+impl Plain {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.name.as_slice(), &self.owner, &self.expires.to_be_bytes(), &self.text].concat()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (name, rest) = bytes.split_first_chunk()?;
+        let (owner, rest) = rest.split_first_chunk()?;
+        let (expires, text) = rest.split_first_chunk()?;
+        Some(Self { name: *name, owner: *owner, expires: i64::from_be_bytes(*expires), text: text.to_vec() })
+    }
 }
 
 /// Names, seals and keeps.
@@ -145,14 +174,13 @@ impl Vault {
         lifetime: i64,
         owner: &str,
     ) -> Result<bool, VaultError> {
+        let plain = self.plain(name, value, lifetime, owner)?;
         for key in self.keys.iter().skip(1) {
-            if self.store.get(table, &named(key, table, name)).await?.is_some() {
+            if self.store.get(table, &named(key, table, &plain.name)).await?.is_some() {
                 return Ok(false);
             }
         }
-        let Some(key) = self.keys.first() else { return Err(VaultError::Seal) };
-        let name = named(key, table, name);
-        let row = self.row(table, &name, value, lifetime, owner)?;
+        let (name, row) = self.row(table, &plain)?;
         match self.store.add(table, &name, row).await? {
             Added::New => Ok(true),
             Added::Taken => Ok(false),
@@ -165,8 +193,7 @@ impl Vault {
     /// # Errors
     /// The store cannot be asked.
     pub async fn get<T: DeserializeOwned>(&self, table: Table, name: &str) -> Result<Option<Entry<T>>, VaultError> {
-        for key in &self.keys {
-            let name = named(key, table, name);
+        for name in self.names(table, name) {
             if let Some(sealed) = self.store.get(table, &name).await? {
                 return Ok(self.entry(table, name, sealed));
             }
@@ -179,13 +206,20 @@ impl Vault {
     /// # Errors
     /// The store cannot be asked.
     pub async fn take<T: DeserializeOwned>(&self, table: Table, name: &str) -> Result<Option<T>, VaultError> {
-        for key in &self.keys {
-            let name = named(key, table, name);
+        for name in self.names(table, name) {
             if let Some(sealed) = self.store.take(table, &name).await? {
                 return Ok(self.entry(table, name, sealed).map(|entry| entry.value));
             }
         }
         Ok(None)
+    }
+
+    /// What a row may be called: by each of the keys, and by the first once more, since a row that is named anew meanwhile
+    /// has been at neither place when it was looked for.
+    fn names(&self, table: Table, name: &str) -> impl Iterator<Item = Name> + Send + use<> {
+        let digest = Sha256::digest(name).into();
+        let keys = self.keys.iter().chain(self.keys.first().filter(|_| self.keys.len() > 1));
+        keys.map(|key| named(key, table, &digest)).collect::<Vec<_>>().into_iter()
     }
 
     /// Replaces a row that is still as it was read. Returns whether it was.
@@ -200,8 +234,21 @@ impl Vault {
         lifetime: i64,
         owner: &str,
     ) -> Result<bool, VaultError> {
-        let row = self.row(table, &entry.name, value, lifetime, owner)?;
-        Ok(self.store.replace(table, &entry.name, &entry.sealed, row).await?)
+        let text = serde_json::to_vec(value).or(Err(VaultError::Seal))?;
+        let expires = self.now().saturating_add(lifetime);
+        let owner = Sha256::digest(owner).into();
+        let plain = Plain { name: entry.plain.name, owner, expires, text };
+        let (first, row) = self.row(table, &plain)?;
+        if self.store.replace(table, &entry.name, &entry.sealed, row.clone()).await? {
+            return Ok(true);
+        }
+        // It may be the same row, named anew by the first key since.
+        match self.store.get(table, &first).await? {
+            Some(sealed) if first != entry.name && self.opened(table, &sealed).as_ref() == Some(&entry.plain) => {
+                Ok(self.store.replace(table, &first, &sealed, row).await?)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Every row of a table that this vault wrote with a name it can be asked for; `T` holds that name itself.
@@ -212,7 +259,10 @@ impl Vault {
         let (mut found, mut from) = (Vec::new(), None);
         loop {
             let page = self.store.page(table, from.as_ref()).await?;
-            found.extend(page.rows.iter().filter_map(|(_, row)| self.open_row(table, &row.value)));
+            found.extend(page.rows.iter().filter_map(|(name, row)| {
+                let plain = self.bound(table, name, &row.value)?;
+                serde_json::from_slice(&plain.text).ok()
+            }));
             match page.next {
                 Some(next) => from = Some(next),
                 None => return Ok(found),
@@ -220,36 +270,49 @@ impl Vault {
         }
     }
 
-    fn row<T: Serialize>(
-        &self,
-        table: Table,
-        name: &Name,
-        value: &T,
-        lifetime: i64,
-        owner: &str,
-    ) -> Result<Row, VaultError> {
+    fn plain<T: Serialize>(&self, name: &str, value: &T, lifetime: i64, owner: &str) -> Result<Plain, VaultError> {
         let text = serde_json::to_vec(value).or(Err(VaultError::Seal))?;
-        // The name stands before the value, so that a table can be listed without trusting the store's names.
-        let plain = [name.as_slice(), &text].concat();
+        let expires = self.now().saturating_add(lifetime);
+        Ok(Plain { name: Sha256::digest(name).into(), owner: Sha256::digest(owner).into(), expires, text })
+    }
+
+    /// A row with its name, by the first key.
+    pub(super) fn row(&self, table: Table, plain: &Plain) -> Result<(Name, Row), VaultError> {
         let key = self.keys.first().ok_or(VaultError::Seal)?;
-        let value = sealed(&subkey(key, b"row", b""), table.as_str(), plain)?;
-        let owner = mac(key, &[b"owner", owner.as_bytes()]);
-        Ok(Row { value, expires: self.now().saturating_add(lifetime), owner })
+        let value = sealed(&subkey(key, b"row", b""), table.as_str(), plain.to_bytes())?;
+        let owner = mac(key, &[b"owner", &plain.owner]);
+        Ok((named(key, table, &plain.name), Row { value, expires: plain.expires, owner }))
     }
 
     fn entry<T: DeserializeOwned>(&self, table: Table, name: Name, sealed: Vec<u8>) -> Option<Entry<T>> {
-        let (found, value) = self.opened(table, &sealed)?;
-        bool::from(found.ct_eq(&name)).then_some(Entry { value, name, sealed })
+        let plain = self.bound(table, &name, &sealed)?;
+        let value = serde_json::from_slice(&plain.text).ok()?;
+        Some(Entry { value, name, sealed, plain })
     }
 
-    fn open_row<T: DeserializeOwned>(&self, table: Table, sealed: &[u8]) -> Option<T> {
-        self.opened(table, sealed).map(|(_, value)| value)
+    /// What a row says, if it stands where it was put and its time has not come.
+    pub(super) fn bound(&self, table: Table, name: &Name, sealed: &[u8]) -> Option<Plain> {
+        let plain = self.opened(table, sealed).filter(|plain| plain.expires > self.now())?;
+        let named = |key| bool::from(named(key, table, &plain.name).ct_eq(name));
+        self.keys.iter().any(named).then_some(plain)
     }
 
-    fn opened<T: DeserializeOwned>(&self, table: Table, sealed: &[u8]) -> Option<(Name, T)> {
-        let plain = self.keys.iter().find_map(|key| opened(&subkey(key, b"row", b""), table.as_str(), sealed))?;
-        let (name, text) = plain.split_first_chunk()?;
-        serde_json::from_slice(text).ok().map(|value| (*name, value))
+    fn opened(&self, table: Table, sealed: &[u8]) -> Option<Plain> {
+        let open = |key| opened(&subkey(key, b"row", b""), table.as_str(), sealed);
+        Plain::of_bytes(&self.keys.iter().find_map(open)?)
+    }
+
+    /// Whether a row is named and sealed by the first key.
+    pub(super) fn is_current(&self, table: Table, name: &Name, sealed: &[u8]) -> bool {
+        let Some(key) = self.keys.first() else { return false };
+        let plain = opened(&subkey(key, b"row", b""), table.as_str(), sealed);
+        let plain = plain.and_then(|plain| Plain::of_bytes(&plain));
+        plain.is_some_and(|plain| bool::from(named(key, table, &plain.name).ct_eq(name)))
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     /// Seals a value for its way out and back, bound to `purpose` and `place` (the issuer that made it). Its key is one of
@@ -283,19 +346,17 @@ impl Vault {
     /// A keyed hash for `label` over parts, unambiguously framed, with the first key.
     #[must_use]
     pub fn mac(&self, label: &str, parts: &[&str]) -> [u8; 32] {
-        self.macs(label, parts).next().unwrap_or_default()
+        let key = self.keys.first().map(|key| subkey(key, b"mac", b"")).unwrap_or_default();
+        mac_of(&key, label, parts)
     }
+}
 
-    /// Whether `presented` is the keyed hash by any of the keys, compared in constant time.
-    #[must_use]
-    pub fn is_mac(&self, label: &str, parts: &[&str], presented: &[u8]) -> bool {
-        self.macs(label, parts).fold(false, |found, mac| found | bool::from(mac.ct_eq(presented)))
-    }
-
-    fn macs<'a>(&'a self, label: &'a str, parts: &'a [&'a str]) -> impl Iterator<Item = [u8; 32]> + 'a {
-        let parts: Vec<&[u8]> = std::iter::once(label).chain(parts.iter().copied()).map(str::as_bytes).collect();
-        self.keys.iter().map(move |key| mac(&subkey(key, b"mac", b""), &parts))
-    }
+/// HMAC-SHA-256 for `label` over parts, unambiguously framed, with a secret that a row holds: it is the same whichever key
+/// sealed the row.
+#[must_use]
+pub fn mac_of(secret: &[u8], label: &str, parts: &[&str]) -> [u8; 32] {
+    let parts: Vec<&[u8]> = std::iter::once(label).chain(parts.iter().copied()).map(str::as_bytes).collect();
+    mac(secret, &parts)
 }
 
 /// A browser's cookie outlives ten minutes; its key is that of the installation.
@@ -303,8 +364,9 @@ fn epoch(purpose: Purpose, now: i64) -> i64 {
     if purpose == Purpose::Browser { 0 } else { now.div_euclid(EPOCH) }
 }
 
-fn named(key: &[u8; 32], table: Table, name: &str) -> Name {
-    mac(key, &[b"name", table.as_str().as_bytes(), name.as_bytes()])
+/// The name of the row that `digest` names.
+fn named(key: &[u8; 32], table: Table, digest: &[u8; 32]) -> Name {
+    mac(key, &[b"name", table.as_str().as_bytes(), digest])
 }
 
 fn subkey(key: &[u8; 32], label: &[u8], epoch: &[u8]) -> [u8; 32] {
