@@ -17,6 +17,7 @@ pub mod provider;
 pub mod revocations;
 pub mod rotate;
 pub mod routes;
+mod seal;
 pub mod service;
 pub mod session;
 pub mod snapshot;

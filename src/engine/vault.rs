@@ -6,22 +6,18 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::clock::Clock;
+pub use super::seal::{RandomFailed, random, random_text};
+use super::seal::{SealError, mac, opened, sealed};
 use super::store::{Added, Name, Row, Store, StoreError, Table};
 
-/// The form of what is sealed; another form is unknown.
-const VERSION: u8 = 1;
 /// Keys of state change so often (seconds); the one before is opened too.
 const EPOCH: i64 = 600;
 /// Bytes of a sealed text that are looked at.
@@ -48,29 +44,6 @@ impl Purpose {
     }
 }
 
-/// The system's random source failed: nothing that must be unguessable can be made.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the system's random source failed")]
-pub struct RandomFailed;
-
-/// `N` bytes of the system's random source.
-///
-/// # Errors
-/// It fails.
-pub fn random<const N: usize>() -> Result<[u8; N], RandomFailed> {
-    let mut bytes = [0; N];
-    OsRng.try_fill_bytes(&mut bytes).or(Err(RandomFailed))?;
-    Ok(bytes)
-}
-
-/// 256 random bits in base64url.
-///
-/// # Errors
-/// The random source fails.
-pub fn random_text() -> Result<String, RandomFailed> {
-    random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
-}
-
 /// Why something could not be kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VaultError {
@@ -83,6 +56,12 @@ pub enum VaultError {
     /// The random source fails, or a value cannot be written.
     #[error("the value cannot be sealed")]
     Seal,
+}
+
+impl From<SealError> for VaultError {
+    fn from(_: SealError) -> Self {
+        Self::Seal
+    }
 }
 
 impl From<RandomFailed> for VaultError {
@@ -371,34 +350,4 @@ fn named(key: &[u8; 32], table: Table, digest: &[u8; 32]) -> Name {
 
 fn subkey(key: &[u8; 32], label: &[u8], epoch: &[u8]) -> [u8; 32] {
     mac(key, &[b"key", label, epoch])
-}
-
-/// HMAC-SHA-256 over parts, each with its length before it.
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
-    for part in parts {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
-}
-
-fn sealed(key: &[u8; 32], place: &str, mut plain: Vec<u8>) -> Result<Vec<u8>, VaultError> {
-    let key = RandomizedNonceKey::new(&AES_256_GCM, key).or(Err(VaultError::Seal))?;
-    let nonce = key.seal_in_place_append_tag(Aad::from(place.as_bytes()), &mut plain).or(Err(VaultError::Seal))?;
-    Ok([&[VERSION], nonce.as_ref().as_slice(), &plain].concat())
-}
-
-fn opened(key: &[u8; 32], place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-    let (version, rest) = sealed.split_first()?;
-    let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
-    if *version != VERSION {
-        return None;
-    }
-    let key = RandomizedNonceKey::new(&AES_256_GCM, key).ok()?;
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let mut plain = sealed.to_vec();
-    let length = key.open_in_place(nonce, Aad::from(place.as_bytes()), &mut plain).ok()?.len();
-    plain.truncate(length);
-    Some(plain)
 }

@@ -2,18 +2,18 @@
 
 mod hosts;
 mod issuing;
+mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
-use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use self::issuing::Workshop;
 use super::load::{Claim, Good};
-use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model, Upstream as UpstreamModel};
+use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model};
 use crate::diagnostics::Diagnostic;
 use crate::egress::names::{self, Addresses, Pending};
 use crate::egress::{Egress, EgressError, EgressSettings};
@@ -23,7 +23,7 @@ use crate::engine::counters::ServiceCounts;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::{AddressLimit, Limit, LimitState, Limits};
 use crate::engine::provider::Provider;
-use crate::engine::service::{Credential, Pipeline, Service, State, Timeouts, Transport, Upstream};
+use crate::engine::service::{Pipeline, Service, State};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::token_cache::TokenCache;
 use crate::oauth::metadata::ResourceMetadata;
@@ -328,47 +328,6 @@ impl Compiler {
         }
         self.limits.insert(model.name.clone(), after);
         Ok(Limits::new(limits))
-    }
-
-    fn upstream(&mut self, model: &UpstreamModel) -> Result<Upstream, Denial> {
-        let host = (model.url.host().to_owned(), model.url.port());
-        let runtime = &self.surroundings.runtime;
-        let servers = &self.name_servers;
-        let pending = &mut self.pending;
-        let follow = |(host, port): &(String, u16)| names::follow(host, *port, servers, runtime, pending);
-        let addresses = self.names.entry(host).or_insert_with_key(follow);
-        let transport = if model.url.is_https() {
-            Transport::Tls {
-                server_name: model.server_name.clone(),
-                ca: model.ca.as_ref().map(|ca| ca.iter().map(|der| der.0.clone()).collect()),
-                identity: model
-                    .identity
-                    .as_ref()
-                    .map(|(chain, key)| (chain.iter().map(|der| der.0.clone()).collect(), key.0.clone())),
-            }
-        } else {
-            Transport::Plain
-        };
-        let credential = model.credential.as_ref().map(|credential| {
-            let value = [credential.prefix.as_bytes(), credential.secret.secret.expose()].concat();
-            let mut value = HeaderValue::from_bytes(&value)
-                .map_err(|error| Denial::new(Reason::ProviderRemoved).because(error.to_string()))?;
-            value.set_sensitive(true);
-            Ok::<_, Denial>(Credential { header: credential.header.clone(), value })
-        });
-        Ok(Upstream {
-            addresses: Arc::clone(addresses),
-            authority: model.url.authority().to_owned(),
-            target: model.url.target(),
-            transport,
-            timeouts: Timeouts { connect: model.connect, read: model.read, tools: model.tools.clone() },
-            response_limit: model.response_limit,
-            list_limit: model.list_limit,
-            credential: credential.transpose()?,
-            identity_headers: model.identity_headers.clone(),
-            forward_headers: model.forward_headers.clone(),
-            prepared: crate::engine::service::Prepared::default(),
-        })
     }
 
     fn address_limit(&mut self, (count, period): (u32, std::time::Duration)) -> Arc<AddressLimit> {

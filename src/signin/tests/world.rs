@@ -106,7 +106,7 @@ impl World {
 
     /// The rows of a table as the store sees them.
     pub async fn rows(&self, table: crate::engine::store::Table) -> Vec<Vec<u8>> {
-        self.store.list(table).await.unwrap()
+        self.store.page(table, None).await.unwrap().rows.into_iter().map(|(_, row)| row.value).collect()
     }
 
     pub fn later(&self, seconds: i64) {

@@ -14,6 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -41,7 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct File {
     clock: Arc<dyn Clock>,
     database: Shared,
-    jobs: SyncSender<Job>,
+    /// There while the store is.
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
     changes: Arc<Changes>,
 }
 
@@ -74,17 +77,18 @@ impl File {
             opened: Cell::new(Instant::now()),
         };
         let spawned = std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting));
-        spawned.map_err(|error| OpenError {
+        let thread = spawned.map_err(|error| OpenError {
             message: format!("the store's thread cannot be started: {error}"),
             help: "raise the limit of threads of this process",
         })?;
-        Ok(Self { clock, database, jobs, changes })
+        Ok(Self { clock, database, jobs: Some(jobs), thread: Some(thread), changes })
     }
 
     /// Has the writer do it, and waits until it is on the disk.
     async fn write(&self, table: Table, verb: Verb) -> Result<Done, StoreError> {
         let (reply, outcome) = oneshot::channel();
-        self.jobs.try_send(Job { table, verb, reply }).map_err(|error| {
+        let jobs = self.jobs.as_ref().ok_or_else(|| StoreError(gone()))?;
+        jobs.try_send(Job { table, verb, reply }).map_err(|error| {
             StoreError(match error {
                 TrySendError::Full(_) => "too many changes wait for the disk".to_owned(),
                 TrySendError::Disconnected(_) => gone(),
@@ -106,6 +110,17 @@ impl File {
         });
         let outcome = patiently(reading).await?.map_err(|error| StoreError(error.to_string()))?;
         outcome.map_err(|error| StoreError(error.to_string()))
+    }
+}
+
+impl Drop for File {
+    /// The file is free again when this returns.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics at worst, and then it has ended too.
+            drop(thread.join());
+        }
     }
 }
 

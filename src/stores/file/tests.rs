@@ -58,27 +58,21 @@ async fn rows_shares_and_ends_outlive_the_process() {
     store.add(Table::Codes, &[1; 32], row("b", 2_000)).await.unwrap();
     drop(store);
 
-    let store = reopened(&open).await;
+    let store = open();
     assert_eq!(store.add(table, &[99; 32], row("a", 2_000)).await.unwrap(), Added::Full, "what is there still counts");
     assert_eq!(store.get(table, &[0; 32]).await.unwrap().as_deref(), Some(b"a".as_slice()));
     clock.0.store(1_059, Ordering::SeqCst);
     assert!(store.get(table, &[0; 32]).await.unwrap().is_some());
     clock.0.store(1_060, Ordering::SeqCst);
     drop(store);
-    let store = reopened(&open).await;
+    let store = open();
     assert!(store.get(table, &[0; 32]).await.unwrap().is_none(), "its end came while nobody looked");
     assert!(store.get(table, &[1; 32]).await.unwrap().is_some());
     assert_eq!(store.add(table, &[99; 32], row("a", 2_000)).await.unwrap(), Added::New, "its share is free");
     assert_eq!(store.take(Table::Codes, &[1; 32]).await.unwrap().as_deref(), Some(b"b".as_slice()));
     drop(store);
-    let store = reopened(&open).await;
+    let store = open();
     assert_eq!(store.take(Table::Codes, &[1; 32]).await.unwrap(), None, "what was taken stays taken");
-}
-
-/// The thread of a store that was dropped closes the file a moment later.
-async fn reopened(open: &impl Fn() -> File) -> File {
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    open()
 }
 
 #[test]
@@ -118,7 +112,6 @@ fn what_is_no_store_or_a_damaged_one_is_refused_and_left_as_it_is() {
         runtime.block_on(store.add(Table::Grants, &[number; 32], row(&"v".repeat(600), 1_000))).unwrap();
     }
     drop(store);
-    std::thread::sleep(Duration::from_millis(50));
     let bytes = std::fs::read(&good).unwrap();
     let at = bytes.windows(600).position(|window| window == "v".repeat(600).as_bytes()).unwrap();
     let mut flipped = bytes.clone();
