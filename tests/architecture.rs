@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 7] = [
     &["diagnostics", "secret", "shared", "telemetry"],
     &["mcp", "oauth"],
     &["engine"],
-    &["stages", "providers", "stores", "egress"],
+    &["stages", "providers", "credentials", "stores", "egress"],
     &["policy", "signin"],
     &["admin", "gateway", "reload", "server"],
     &["cli"],

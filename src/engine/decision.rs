@@ -223,6 +223,10 @@ reasons! {
     ConcurrencyLimited = "concurrency-limited", 429, 429, "too many concurrent requests";
     /// Too many requests in flight; start-up messages are shed with 503 so that clients do not change era.
     Shed = "shed", 503, 503, "try again later";
+    /// Whoever gives the upstream's credential does not answer.
+    CredentialUnavailable = "credential-unavailable", 503, 503, "upstream credential unavailable";
+    /// Whoever gives the upstream's credential answers and gives none that can be used.
+    CredentialRefused = "credential-refused", 502, 502, "upstream credential refused";
     /// The upstream cannot be reached.
     UpstreamUnreachable = "upstream-unreachable", 502, 502, "upstream unreachable";
     /// The upstream did not answer in time.

@@ -4,8 +4,10 @@
 
 pub mod access;
 pub mod authentication;
+pub mod breaker;
 pub mod clock;
 pub mod counters;
+pub mod credential;
 pub mod decision;
 pub mod documents;
 pub mod fetch;

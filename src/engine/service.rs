@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use super::access::AccessTable;
 use super::authentication::Authentication;
 use super::counters::ServiceCounts;
+use super::credential::Credentials;
 use super::decision::{Denial, Reason};
 use super::issuing::Issuing;
 use super::limits::Limits;
@@ -252,16 +253,28 @@ impl Timeouts {
 }
 
 /// A credential that the gateway attaches to upstream requests.
+#[derive(Debug)]
 pub struct Credential {
     /// The header.
     pub header: HeaderName,
-    /// Its whole value, marked sensitive. A secret that changes makes a new service.
-    pub value: HeaderValue,
+    /// Where its value comes from.
+    pub source: CredentialSource,
 }
 
-impl std::fmt::Debug for Credential {
+/// Where the value of a credential's header comes from.
+pub enum CredentialSource {
+    /// It is always this one, marked sensitive. A secret that changes makes a new service.
+    Fixed(HeaderValue),
+    /// It is obtained.
+    Obtained(Arc<Credentials>),
+}
+
+impl std::fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential").field("header", &self.header).finish_non_exhaustive()
+        match self {
+            Self::Fixed(_) => f.write_str("Fixed"),
+            Self::Obtained(credentials) => f.debug_tuple("Obtained").field(credentials).finish(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::exchange::{Exchange, Outcome};
+use crate::engine::credential::Kind;
 use crate::telemetry::audit::{Record, SCHEMA};
 
 /// The record of `exchange` as one line.
@@ -41,6 +42,7 @@ pub fn line(exchange: &Exchange) -> Vec<u8> {
         detail: detail.map(Cow::Borrowed),
         rule: place.as_deref(),
         undecided: &exchange.undecided,
+        credential: exchange.credential.map(Kind::as_str),
         status: exchange.status,
         duration: u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX),
     }

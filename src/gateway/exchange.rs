@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::budget::Held;
 use super::relay::Plan;
+use crate::engine::credential::Kind;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::{StreamPlace, Ticket};
 use crate::engine::service::{Pipeline, Service};
@@ -49,6 +50,8 @@ pub struct Exchange {
     pub session: Option<Session>,
     /// The era of the message.
     pub era: Era,
+    /// The kind of credential that the upstream gets from the gateway.
+    pub credential: Option<Kind>,
     /// What was decided.
     pub outcome: Outcome,
     /// Rules that could not be decided, with the cause.
@@ -143,6 +146,7 @@ impl Exchange {
             body: Bytes::new(),
             session: None,
             era: Era::Legacy,
+            credential: None,
             outcome: Outcome::Local,
             undecided: Vec::new(),
             rule: None,

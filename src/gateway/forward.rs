@@ -14,6 +14,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use tokio::io::AsyncWriteExt as _;
 
 use super::Gateway;
+use super::credential;
 use super::exchange::Exchange;
 use super::relay::{self, Form};
 use super::upstream::{self, Place};
@@ -93,10 +94,13 @@ async fn asked(
     _permit: Permit,
     connector: &TransportConnector,
     session: &mut ServerSession,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
 ) -> Result<Answered, Stop> {
-    let upstream = &exchange.pipeline()?.upstream;
-    let head = upstream::head(session.req_header(), upstream, exchange)?;
+    let service = exchange.service.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
+    let upstream = &service.pipeline()?.upstream;
+    let shown = credential::of(upstream, exchange).await?;
+    let exchange = &*exchange;
+    let head = upstream::head(session.req_header(), upstream, exchange, shown.as_ref())?;
     let (mut stream, place) = connect(connector, upstream).await?;
     let sent = tokio::time::timeout(WRITING, write(&mut stream, head, &exchange.body)).await;
     let sent = sent.unwrap_or_else(|_| Err(Error::new(ErrorType::WriteTimedout)));
@@ -104,7 +108,10 @@ async fn asked(
     server.read_timeout = Some(upstream::silence(upstream, exchange));
     // An upstream may answer before it has read everything: its answer tells more than the failed write.
     match (answer_begun(&mut server, session).await, sent) {
-        (Ok(()), sent) => Ok(Answered { server, place, whole: sent.is_ok() }),
+        (Ok(()), sent) => {
+            credential::answered(upstream, exchange, shown.as_ref(), answer(&server)?.status);
+            Ok(Answered { server, place, whole: sent.is_ok() })
+        }
         (Err(Stop::Refused(_)), Err(error)) => Err(trouble(&error).into()),
         (Err(stop), _) => Err(stop),
     }

@@ -8,6 +8,7 @@ pub mod app;
 mod audit;
 mod body;
 mod budget;
+mod credential;
 pub mod edge;
 mod exchange;
 mod forward;

@@ -118,8 +118,13 @@ pub fn silence(upstream: &Upstream, exchange: &Exchange) -> Duration {
 }
 
 /// The head of the upstream request, as it is sent. It is written anew, so that nothing a client says about its connection can take
-/// away what the gateway adds (RFC 9110 section 7.6.1).
-pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) -> Result<Vec<u8>, Denial> {
+/// away what the gateway adds (RFC 9110 section 7.6.1). `credential` is the value of the gateway's own.
+pub fn head(
+    client: &RequestHeader,
+    upstream: &Upstream,
+    exchange: &Exchange,
+    credential: Option<&HeaderValue>,
+) -> Result<Vec<u8>, Denial> {
     let full = |_| Denial::new(Reason::Internal).because("more headers than a head takes");
     let mut head = HeaderMap::with_capacity(USUAL_HEADERS);
     for (name, value) in &client.headers {
@@ -154,8 +159,8 @@ pub fn head(client: &RequestHeader, upstream: &Upstream, exchange: &Exchange) ->
             insert(name, value)?;
         }
     }
-    if let Some(credential) = &upstream.credential {
-        insert(credential.header.clone(), credential.value.clone())?;
+    if let (Some(own), Some(value)) = (&upstream.credential, credential) {
+        insert(own.header.clone(), value.clone())?;
     }
     wire(&client.method, &upstream.target, &head)
 }

@@ -46,7 +46,9 @@ fn malformed(detail: &'static str) -> Fault {
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-fn is_b64token(token: &[u8]) -> bool {
+/// Whether these bytes are a `b64token`.
+#[must_use]
+pub fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = token.get(..token.len() - padding).unwrap_or_default();
     // Without an early end, so that it is done for many bytes at once.

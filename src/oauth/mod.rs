@@ -6,6 +6,7 @@ pub mod address;
 pub mod bearer;
 pub mod challenge;
 pub mod claims;
+pub mod client_auth;
 pub mod client_metadata;
 pub mod discovery;
 pub mod fault;

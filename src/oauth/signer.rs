@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::EncodingKey;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use x509_parser::pem::Pem;
 
 use super::jws::Algorithm;
 use super::key::{Key, KeyType};
@@ -86,6 +87,20 @@ impl Signer {
         }
         let verifier = Arc::new(verifier.or(Err(unusable))?.named(Some(kid.clone())));
         Ok(Self { algorithm, kid, jwk, pkcs8: pkcs8.to_vec(), key, verifier })
+    }
+
+    /// The key pair in the one block `PRIVATE KEY` of a PEM text (RFC 7468 section 10): P-256 or Ed25519.
+    ///
+    /// # Errors
+    /// The text holds another kind of key, or none.
+    pub fn from_pem(text: &[u8]) -> Result<Self, SignerError> {
+        let mut blocks = Pem::iter_from_buffer(text);
+        let (Some(Ok(block)), None) = (blocks.next(), blocks.next()) else { return Err(SignerError::Unusable) };
+        if block.label != "PRIVATE KEY" {
+            return Err(SignerError::Unusable);
+        }
+        let of = |algorithm| Self::from_pkcs8(algorithm, &block.contents);
+        of(Algorithm::Es256).or_else(|_| of(Algorithm::EdDsa))
     }
 
     /// The name: the RFC 7638 thumbprint.
@@ -169,5 +184,23 @@ mod tests {
         // RFC 8037 appendix A.3.
         let jwk = json!({ "crv": "Ed25519", "kty": "OKP", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
         assert_eq!(encoded(&Sha256::digest(jwk.to_string())), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn a_key_is_read_from_pem_and_nothing_else_is() {
+        let pem = |label: &str, bytes: &[u8]| {
+            let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        };
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+            let signer = Signer::generate(algorithm).unwrap();
+            let text = pem("PRIVATE KEY", signer.pkcs8());
+            let read = Signer::from_pem(text.as_bytes()).unwrap();
+            assert_eq!((read.kid(), read.algorithm()), (signer.kid(), algorithm));
+            for wrong in [text.repeat(2), pem("PUBLIC KEY", signer.pkcs8()), pem("PRIVATE KEY", b"none"), String::new()]
+            {
+                assert!(Signer::from_pem(wrong.as_bytes()).is_err(), "{wrong}");
+            }
+        }
     }
 }

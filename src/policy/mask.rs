@@ -10,10 +10,11 @@ use super::tree::Tree;
 use crate::diagnostics::Source;
 
 /// Keys under which only references belong, or under which careless people write secrets.
-const SECRET_KEYS: [&str; 10] = [
+const SECRET_KEYS: [&str; 11] = [
     "secret",
     "secrets",
     "client_secret",
+    "client_key",
     "encryption_keys",
     "password",
     "passphrase",

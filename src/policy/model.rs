@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::document::installation::OnInvalid;
+use crate::credentials::token_endpoint::TokenRequest;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn, StaticClient};
@@ -251,14 +252,23 @@ pub struct Upstream {
 }
 
 /// A credential of the gateway's own.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The header.
     pub header: HeaderName,
-    /// What stands before the secret.
+    /// What stands before it.
     pub prefix: String,
-    /// The secret.
-    pub secret: Held,
+    /// Where it comes from.
+    pub source: CredentialSource,
+}
+
+/// Where a credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// The policy, by reference.
+    Secret(Held),
+    /// A token endpoint, for all callers.
+    ClientCredentials(TokenRequest),
 }
 
 /// One limit.

@@ -4,7 +4,6 @@
 //! verifies facts; whether a service accepts them is not its business.
 
 pub mod api_key;
-mod breaker;
 pub mod hmac;
 pub mod introspection;
 pub mod jwks;

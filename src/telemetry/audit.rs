@@ -66,6 +66,9 @@ pub struct Record<'a> {
     /// Rules that could not be decided, with the cause.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub undecided: &'a [String],
+    /// The kind of credential that the upstream got, or was to get, from the gateway: `secret`, `client_credentials`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<&'a str>,
     /// The HTTP status that the client got, 0 when it got none.
     pub status: u16,
     /// Microseconds from the request's head to the end of the answer.

@@ -8,6 +8,7 @@
 mod admin;
 mod browser;
 mod cli;
+mod credentials;
 mod decisions;
 mod demo;
 mod examples;

@@ -12,6 +12,7 @@ use foldhash::{HashMap, HashMapExt as _, HashSet};
 use sha2::{Digest, Sha256};
 
 use self::issuing::Workshop;
+use self::upstream::Obtained;
 use super::load::{Claim, Good};
 use super::model::{Egress as EgressModel, Installation, LimitSpec, Service as Model};
 use crate::diagnostics::Diagnostic;
@@ -60,6 +61,7 @@ pub struct Compiler {
     address_limit: Option<Arc<AddressLimit>>,
     counts: Shared<String, ServiceCounts>,
     workshop: Workshop,
+    obtained: Obtained,
     /// The gateway's own client ids, by the issuer whose ID tokens are for them.
     sign_in_clients: BTreeMap<String, BTreeSet<String>>,
     generation: u64,
@@ -76,6 +78,7 @@ impl Compiler {
         Ok(Self {
             cache: Arc::new(TokenCache::new(Arc::clone(&clock))),
             workshop: Workshop::new(Arc::clone(&clock)),
+            obtained: Obtained::new(Arc::clone(&clock)),
             sign_in_clients: BTreeMap::new(),
             surroundings: Surroundings { fetch, clock, runtime },
             egress,
@@ -168,6 +171,7 @@ impl Compiler {
             self.providers.clear();
             self.services.clear();
             self.workshop.forget_fetch();
+            self.obtained.forget();
         }
         Ok(())
     }
@@ -281,7 +285,7 @@ impl Compiler {
             revisions: model.revisions.clone(),
             access: Arc::clone(&model.access),
             limits: self.limits(model)?,
-            upstream: self.upstream(&model.upstream)?,
+            upstream: self.upstream(&model.name, &model.upstream)?,
             denials: model.denials,
             uri_form: model.uri_form,
             server_requests: model.server_requests.clone(),
@@ -350,6 +354,7 @@ impl Compiler {
         self.names.retain(|(host, port), _| hosts.contains(&(host.as_str(), *port)));
         let services: HashSet<&str> = models().map(|model| model.name.as_str()).collect();
         self.limits.retain(|name, _| services.contains(name.as_str()));
+        self.obtained.retain(|name| services.contains(name));
         let issuers = models().filter(|model| model.authorization_server.is_some());
         let issuers: Vec<&str> = issuers.map(|model| model.resource.as_str()).collect();
         self.workshop.settle(&issuers, &self.surroundings.runtime);

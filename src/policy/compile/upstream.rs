@@ -1,24 +1,52 @@
-//! From what a policy says of its upstream to what requests are sent by.
+//! Where a service runs, and what the gateway shows there.
 
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use http::HeaderValue;
 
 use super::Compiler;
+use crate::credentials::client_credentials::ClientCredentials;
+use crate::credentials::token_endpoint::{TokenEndpoint, TokenRequest};
 use crate::egress::names;
+use crate::engine::clock::Clock;
+use crate::engine::credential::{CredentialCache, Credentials, Holder, Kind, Obtain};
 use crate::engine::decision::{Denial, Reason};
-use crate::engine::service::{Credential, Prepared, Timeouts, Transport, Upstream};
-use crate::policy::model::Upstream as UpstreamModel;
+use crate::engine::service::{Credential, CredentialSource, Prepared, Timeouts, Transport, Upstream};
+use crate::policy::model::{Credential as Written, CredentialSource as Source, Upstream as Model};
+
+/// Credentials that are obtained, by service. They outlive a reload that does not change how.
+#[derive(Debug)]
+pub(super) struct Obtained {
+    cache: Arc<CredentialCache>,
+    running: HashMap<String, (Written, Arc<Credentials>)>,
+}
+
+impl Obtained {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { cache: Arc::new(CredentialCache::new(clock)), running: HashMap::new() }
+    }
+
+    /// What was obtained through another client is obtained anew.
+    pub(super) fn forget(&mut self) {
+        self.running.clear();
+    }
+
+    /// Keeps what services of these names have.
+    pub(super) fn retain(&mut self, is_served: impl Fn(&str) -> bool) {
+        self.running.retain(|service, _| is_served(service));
+    }
+}
 
 impl Compiler {
-    /// Where requests go, and how.
-    pub(super) fn upstream(&mut self, model: &UpstreamModel) -> Result<Upstream, Denial> {
+    /// Where requests to `service` go, and how.
+    pub(super) fn upstream(&mut self, service: &str, model: &Model) -> Result<Upstream, Denial> {
         let host = (model.url.host().to_owned(), model.url.port());
         let runtime = &self.surroundings.runtime;
         let servers = &self.name_servers;
         let pending = &mut self.pending;
         let follow = |(host, port): &(String, u16)| names::follow(host, *port, servers, runtime, pending);
-        let addresses = self.names.entry(host).or_insert_with_key(follow);
+        let addresses = Arc::clone(self.names.entry(host).or_insert_with_key(follow));
         let transport = if model.url.is_https() {
             Transport::Tls {
                 server_name: model.server_name.clone(),
@@ -31,15 +59,9 @@ impl Compiler {
         } else {
             Transport::Plain
         };
-        let credential = model.credential.as_ref().map(|credential| {
-            let value = [credential.prefix.as_bytes(), credential.secret.secret.expose()].concat();
-            let mut value = HeaderValue::from_bytes(&value)
-                .map_err(|error| Denial::new(Reason::ProviderRemoved).because(error.to_string()))?;
-            value.set_sensitive(true);
-            Ok::<_, Denial>(Credential { header: credential.header.clone(), value })
-        });
+        let credential = model.credential.as_ref().map(|credential| self.credential(service, credential));
         Ok(Upstream {
-            addresses: Arc::clone(addresses),
+            addresses,
             authority: model.url.authority().to_owned(),
             target: model.url.target(),
             transport,
@@ -51,5 +73,43 @@ impl Compiler {
             forward_headers: model.forward_headers.clone(),
             prepared: Prepared::default(),
         })
+    }
+
+    fn credential(&mut self, service: &str, written: &Written) -> Result<Credential, Denial> {
+        let source = match &written.source {
+            Source::Secret(held) => {
+                let value = [written.prefix.as_bytes(), held.secret.expose()].concat();
+                let mut value = HeaderValue::from_bytes(&value)
+                    .map_err(|error| Denial::new(Reason::ProviderRemoved).because(error.to_string()))?;
+                value.set_sensitive(true);
+                CredentialSource::Fixed(value)
+            }
+            _ => CredentialSource::Obtained(self.obtained(service, written)?),
+        };
+        Ok(Credential { header: written.header.clone(), source })
+    }
+
+    /// The running credentials of a service, or new ones when they are written otherwise than before.
+    fn obtained(&mut self, service: &str, written: &Written) -> Result<Arc<Credentials>, Denial> {
+        if let Some((before, running)) = self.obtained.running.get(service)
+            && before == written
+        {
+            return Ok(Arc::clone(running));
+        }
+        let clock = || Arc::clone(&self.surroundings.clock);
+        let endpoint = |request: &TokenRequest| {
+            TokenEndpoint::new(request, Arc::clone(&self.surroundings.fetch), Arc::clone(&self.surroundings.clock))
+        };
+        let (kind, holder, obtain): (_, _, Arc<dyn Obtain>) = match &written.source {
+            Source::Secret(_) => return Err(Denial::new(Reason::Internal)),
+            Source::ClientCredentials(request) => {
+                let obtain = ClientCredentials::new(endpoint(request)?, clock());
+                (Kind::ClientCredentials, Holder::Service, Arc::new(obtain))
+            }
+        };
+        let (cache, runtime) = (&self.obtained.cache, self.surroundings.runtime.clone());
+        let running = Arc::new(Credentials::new(kind, holder, written.prefix.clone(), obtain, cache, runtime));
+        self.obtained.running.insert(service.to_owned(), (written.clone(), Arc::clone(&running)));
+        Ok(running)
     }
 }

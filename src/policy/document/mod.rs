@@ -2,6 +2,7 @@
 //! from these comments.
 
 pub mod authorization_server;
+pub mod credential;
 pub mod installation;
 pub mod policy;
 pub mod provider;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::scalar::{DurationText, OFF, SecretDocument, SizeText};
+use super::credential::CredentialDocument;
+use super::scalar::{DurationText, OFF, SizeText};
 
 /// Where a service runs, and how the gateway talks to it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -63,18 +64,6 @@ pub struct UpstreamTimeoutsDocument {
     pub read: Option<DurationText>,
     /// The longest silence of single tools, by name.
     pub tools: Option<BTreeMap<String, DurationText>>,
-}
-
-/// A credential that the gateway attaches to what it forwards.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialDocument {
-    /// The header. Default: `Authorization`.
-    pub header: Option<String>,
-    /// What stands before the secret in the header. Default: `Bearer ` for `Authorization`, otherwise nothing.
-    pub prefix: Option<String>,
-    /// The secret.
-    pub secret: SecretDocument,
 }
 
 /// The largest answers.

@@ -4,6 +4,7 @@ pub mod across;
 mod admin;
 mod clients;
 mod context;
+mod credential;
 mod expression;
 mod installation;
 mod issuing;

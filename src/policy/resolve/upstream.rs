@@ -9,14 +9,13 @@ use http::header::{
 };
 
 use super::context::Context;
+use super::credential::credential;
 use crate::diagnostics::Diagnostic;
 use crate::engine::service::{DEFAULT_IDENTITY_HEADERS, IdentityHeaders};
 use crate::oauth::url::{UpstreamUrl, UrlErrorKind};
 use crate::policy::codes;
-use crate::policy::document::upstream::{
-    CredentialDocument, IdentityHeadersDocument, UpstreamDocument, UpstreamTlsDocument,
-};
-use crate::policy::model::{Credential, Der, Upstream};
+use crate::policy::document::upstream::{IdentityHeadersDocument, UpstreamDocument, UpstreamTlsDocument};
+use crate::policy::model::{Der, Upstream};
 use crate::policy::tree::escaped;
 
 const RESPONSE: usize = 64 << 20;
@@ -74,7 +73,7 @@ pub fn upstream(
     let limits = written.limits.as_ref();
     let server_name =
         written.tls.as_ref().and_then(|tls| tls.server_name.clone()).unwrap_or_else(|| url.host().to_owned());
-    let credential = written.credential.as_ref().and_then(|credential| self::credential(context, credential));
+    let credential = written.credential.as_ref().and_then(|written| credential(context, written));
     let used = credential.as_ref().map_or(AUTHORIZATION, |credential| credential.header.clone());
     let identity_headers = identity_headers(context, written.identity_headers.as_ref(), used);
     let IdentityHeaders { issuer, subject, client, scopes } = &identity_headers;
@@ -143,24 +142,8 @@ fn tls(context: &mut Context<'_>, written: Option<&UpstreamTlsDocument>, url: &U
     Tls { ca, identity }
 }
 
-fn credential(context: &mut Context<'_>, written: &CredentialDocument) -> Option<Credential> {
-    let header = match &written.header {
-        None => AUTHORIZATION,
-        Some(name) => header(context, name, "/upstream/credential/header")?,
-    };
-    let bearer = if header == AUTHORIZATION { "Bearer " } else { "" };
-    let secret = context.secret(&written.secret, "/upstream/credential/secret")?;
-    let prefix = written.prefix.clone().unwrap_or_else(|| bearer.to_owned());
-    let value = [prefix.as_bytes(), secret.secret.expose()].concat();
-    if http::HeaderValue::from_bytes(&value).is_err() {
-        let diagnostic =
-            Diagnostic::error(codes::WEAK_SECRET, "the secret holds a line end or another control character");
-        context.push(diagnostic.help("a header cannot carry it: store the bare value"), "/upstream/credential/secret");
-    }
-    Some(Credential { header, prefix, secret })
-}
-
-fn header(context: &mut Context<'_>, name: &str, pointer: &str) -> Option<HeaderName> {
+/// The header called `name`, unless it is taken.
+pub(super) fn header(context: &mut Context<'_>, name: &str, pointer: &str) -> Option<HeaderName> {
     let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
         context.error(pointer, codes::INVALID_VALUE, format!("`{name}` is no header name"));
         return None;

@@ -10,6 +10,7 @@ pub mod issuer;
 pub mod keys;
 pub mod process;
 pub mod provider;
+pub mod token_endpoint;
 pub mod upstream;
 
 pub use browser::{Browser, Page};
@@ -20,6 +21,7 @@ pub use introspector::Introspector;
 pub use issuer::Issuer;
 pub use keys::Key;
 pub use provider::Provider;
+pub use token_endpoint::TokenEndpoint;
 pub use upstream::{Answer, Upstream};
 
 use std::time::{Duration, Instant};

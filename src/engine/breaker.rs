@@ -10,7 +10,7 @@ const REST: Duration = Duration::from_secs(5);
 
 /// Closed at first.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -24,7 +24,7 @@ impl Breaker {
     ///
     /// # Errors
     /// How long to wait.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Duration> {
+    pub fn admit(&self, now: Instant) -> Result<(), Duration> {
         let mut state = self.state();
         match state.until {
             Some(until) if now < until => Err(until.saturating_duration_since(now)),
@@ -37,12 +37,12 @@ impl Breaker {
     }
 
     /// An answer came: everybody may ask.
-    pub(super) fn succeeded(&self) {
+    pub fn succeeded(&self) {
         *self.state() = State::default();
     }
 
     /// No answer came. Says for how long nobody asks now.
-    pub(super) fn failed(&self, now: Instant) -> Option<Duration> {
+    pub fn failed(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         if state.failures < FAILURES {

@@ -1,0 +1,5 @@
+//! What the gateway shows upstreams, each kind in one file. Keeping and renewing them is the same for all and belongs to
+//! [`crate::engine::credential`].
+
+pub mod client_credentials;
+pub mod token_endpoint;
