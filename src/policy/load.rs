@@ -39,6 +39,8 @@ pub struct Good<M> {
     pub warnings: Report,
     /// SHA-256 of name, text, dependencies and, for a policy, of its installation.
     pub hash: [u8; 32],
+    /// The hash of the installation that a policy was resolved against.
+    base: [u8; 32],
     pub(super) places: Vec<Place>,
 }
 
@@ -174,7 +176,7 @@ fn load_installation(
             findings.report.extend(found);
         }
     }
-    finish(context, Some(installation), &source, &[], vec![tree.value_at("/store")], findings)
+    finish(context, Some(installation), &source, [0; 32], vec![tree.value_at("/store")], findings)
 }
 
 fn is_written(good: &Arc<Good<Installation>>) -> bool {
@@ -222,10 +224,10 @@ fn load_policies(
     before: &Before,
     findings: &mut Findings,
 ) -> Vec<Policy> {
-    let same = against.zip(before.installation.as_ref()).is_some_and(|(now, before)| now.hash == before.hash);
     let mut dependencies = Seen::default();
     let mut keep = |file: &File| {
-        let good = before.running.get(&file.path).filter(|_| same)?;
+        // What runs may be the last good version of a file that an earlier change of the installation has broken.
+        let good = before.running.get(&file.path).filter(|good| against.is_some_and(|now| now.hash == good.base))?;
         // Its warnings were told when it was read.
         (has_text(good, file.text.as_ref().ok()?) && dependencies.are_current(good)).then(|| Arc::clone(good))
     };
@@ -284,7 +286,7 @@ fn load_policy(file: &File, installation: &Good<Installation>, findings: &mut Fi
         None => "/authorization_server",
     };
     let places = vec![tree.value_at("/service"), tree.value_at("/route/path"), tree.key_at(audience)];
-    finish(context, service, source, &installation.hash, places, findings)
+    finish(context, service, source, installation.hash, places, findings)
 }
 
 /// Without an installation nothing can be resolved, but what a policy itself gets wrong can be said.
@@ -324,7 +326,7 @@ fn finish<M>(
     context: Context<'_>,
     model: Option<M>,
     source: &Arc<Source>,
-    base: &[u8],
+    base: [u8; 32],
     places: Vec<Place>,
     findings: &mut Findings,
 ) -> Option<Arc<Good<M>>> {
@@ -352,6 +354,7 @@ fn finish<M>(
         dependencies,
         warnings,
         hash: hash.finalize().into(),
+        base,
         places,
     }))
 }

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::support::Gateway;
 use crate::support::chromium::{Shown, Tab};
 use crate::support::gateway::{BINARY, Setup};
 use crate::support::process::Server;
-use crate::support::Gateway;
 
 const PASSWORD: &str = "correct horse battery";
 /// What a person chooses to say yes.

@@ -97,6 +97,28 @@ async fn n02_a_provider_that_is_removed_closes_its_services_until_it_returns() {
     upstream.assert_silent();
     assert_eq!(status(&other, "a").await, 200, "the service of the other provider serves on");
 
+    // Nothing else that happens brings it back.
+    let neighbour = |tool: &str| bare("other", &upstream, &allow(tool)).replace("[own]", "[spare]");
+    gateway.write_policy("other", &neighbour("b"));
+    soon(&other, "a", 403, "another policy has changed").await;
+    upstream.forget();
+    assert_eq!(status(&story, "a").await, 503, "after a change of another policy");
+    gateway.write_policy("other", &(neighbour("a") + "rulez: []\n"));
+    wait_for_complaint(&gateway, 0, "rulez").await;
+    assert_eq!(status(&story, "a").await, 503, "after a mistake in another policy");
+    write_installation(&gateway, &format!("providers: {{ {spare} }}\nadmn: {{}}\n"));
+    wait_for_complaint(&gateway, 0, "admn").await;
+    assert_eq!(status(&story, "a").await, 503, "after a mistake in the installation");
+    let before = complaints(&gateway, "admn");
+    gateway.signal("HUP");
+    wait_for_complaint(&gateway, before, "admn").await;
+    assert_eq!(status(&story, "a").await, 503, "after a hangup");
+    upstream.assert_silent();
+    gateway.write_policy("other", &neighbour("a"));
+    write_installation(&gateway, &format!("providers: {{ {spare} }}\n# a word\n"));
+    soon(&other, "a", 200, "all is mended but the provider").await;
+    assert_eq!(status(&story, "a").await, 503, "after a comment");
+
     write_installation(&gateway, &both);
     soon(&story, "a", 200, "the provider returned").await;
 }
@@ -126,6 +148,11 @@ async fn n10_a_secret_file_is_followed_and_without_it_the_service_is_closed() {
     fs::remove_file(&file).expect("removed");
     soon(&new, "a", 503, "the secret was removed").await;
     assert_eq!(refused_for(&gateway, "story", 503).await, "provider-removed");
+    upstream.forget();
+    gateway.write_policy("neighbour", &bare("neighbour", &upstream, &allow("a")).replace("mcp }", "other/mcp }"));
+    gateway.wait_for_log(|record| record["fields"]["services"] == 2).await;
+    assert_eq!(status(&new, "a").await, 503, "another policy has come, and the secret has not");
+    upstream.assert_silent();
     fs::write(&file, OTHER_SECRET).expect("written");
     soon(&new, "a", 200, "the secret returned").await;
     let printed = gateway.printed();
