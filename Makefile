@@ -31,9 +31,9 @@ NPM_CI := npm ci --cache $(TOOLS)/npm --ignore-scripts --no-audit --no-fund
 BUILD := env $(WITH_CMAKE) $(CARGO)
 
 help:
-	@echo 'make demo         build and run a gateway with a small MCP server behind it'
-	@echo 'make test         run every test, with the official TypeScript and Python MCP SDKs as real clients'
-	@echo 'make conformance  run the official MCP conformance suite directly and through the gateway, and compare'
+	@echo 'make demo         build and run a gateway with a small MCP server behind it, and a page to sign in at'
+	@echo 'make test         run every test, with the official MCP SDKs, MCP Inspector and Chromium as real clients'
+	@echo 'make conformance  run the official MCP conformance suite directly and through the gateway, and against its sign-in'
 	@echo 'make lint         formatting, clippy and documentation, warnings refused'
 	@echo 'make bench        measure the cost of a request beside a bare Pingora proxy (takes minutes)'
 
@@ -98,7 +98,7 @@ $(NODE_MODULES): tests/sdk/package-lock.json
 	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then \
 		echo 'The tests need Node.js 20 or newer with npm: https://nodejs.org/en/download' >&2; exit 1; fi
 	@echo '== the TypeScript SDK, server-everything, oidc-provider, playwright and others (npm)'
-	@$(NPM_CI) --prefix tests/sdk
+	@$(NPM_CI) --loglevel=error --prefix tests/sdk
 	@touch $@
 
 $(CONFORMANCE_MODULES): tests/conformance/package-lock.json

@@ -18,6 +18,7 @@ type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Sen
 pub struct Guard {
     class: Target,
     allowed_hosts: Vec<String>,
+    private_origins: Vec<Url>,
     look_up: Arc<dyn Fn(String) -> Found + Send + Sync>,
 }
 
@@ -34,7 +35,17 @@ impl Guard {
         let look_up = |host: String| -> Found {
             Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
         };
-        Self { class, allowed_hosts, look_up: Arc::new(look_up) }
+        Self { class, allowed_hosts, private_origins: Vec::new(), look_up: Arc::new(look_up) }
+    }
+
+    /// The same rules, but for these origins, which a stranger may name although they are on a private network.
+    #[must_use]
+    pub fn with_private(self, private_origins: Vec<Url>) -> Self {
+        Self { private_origins, ..self }
+    }
+
+    fn is_private_host(&self, host: &str) -> bool {
+        self.private_origins.iter().any(|origin| origin.host_str() == Some(host))
     }
 
     /// The same rules over other names.
@@ -62,10 +73,12 @@ impl Guard {
             ("http", Target::Operator) if local => {}
             _ => return Err("the scheme must be https"),
         }
-        match address {
-            Some(address) => self.address(url.host_str().unwrap_or_default(), address),
-            None => Ok(()),
+        // One port of a host on a private network is no word about its others.
+        let host = url.host_str().unwrap_or_default();
+        if self.is_private_host(host) && !self.private_origins.iter().any(|origin| origin.origin() == url.origin()) {
+            return Err("the origin is not one of those listed of its host");
         }
+        address.map_or(Ok(()), |address| self.address(host, address))
     }
 
     /// Judges an address that `host` is or has.
@@ -76,6 +89,7 @@ impl Guard {
             (Target::Operator, AddressClass::LinkLocal | AddressClass::CloudMetadata | AddressClass::Special) => {
                 self.allowed_hosts.iter().any(|allowed| allowed == host)
             }
+            (Target::Stranger, AddressClass::Private | AddressClass::Loopback) => self.is_private_host(host),
             (Target::Stranger, _) => false,
         };
         if accepted { Ok(()) } else { Err("the address is not one that may be fetched from") }

@@ -1,9 +1,10 @@
 //! Everything that the gateway fetches by itself, and nothing else. The only place that names the HTTP client.
 //!
 //! There are two classes of target. What the *operator* named (issuer, key set) may be on a private network, but not at a
-//! link-local or metadata address unless its host is listed. What a *stranger* named must be public. Addresses are judged
-//! where the connection is made, so that a name cannot change its mind in between. Both: no redirects, no proxy from the
-//! environment, bounds on size and time.
+//! link-local or metadata address unless its host is listed. What a *stranger* named must be public, unless its origin is
+//! listed; then it may be on a private network, and never at a special address. Addresses are judged where the connection is
+//! made, so that a name cannot change its mind in between. Both: no redirects, no proxy from the environment, bounds on size
+//! and time.
 
 mod guard;
 pub mod names;
@@ -34,6 +35,8 @@ pub struct EgressSettings {
     pub proxy: Option<Url>,
     /// Hosts whose link-local or metadata address is accepted.
     pub allowed_hosts: Vec<String>,
+    /// Origins that a stranger may name although they are on a private network.
+    pub private_clients: Vec<Url>,
 }
 
 /// Why fetching cannot be set up.
@@ -54,11 +57,10 @@ impl Egress {
     /// # Errors
     /// A certificate or the proxy cannot be used.
     pub fn new(settings: &EgressSettings) -> Result<Self, EgressError> {
-        let with = |class| {
-            let guard = Guard::new(class, settings.allowed_hosts.clone());
-            client(settings, &guard).map(|client| (client, guard))
-        };
-        Ok(Self { operator: with(Target::Operator)?, stranger: with(Target::Stranger)? })
+        let with = |guard: Guard| client(settings, &guard).map(|client| (client, guard));
+        let guard = |class| Guard::new(class, settings.allowed_hosts.clone());
+        let stranger = guard(Target::Stranger).with_private(settings.private_clients.clone());
+        Ok(Self { operator: with(guard(Target::Operator))?, stranger: with(stranger)? })
     }
 
     /// Sends a request under the rules of its class and reads its answer: at most 512 KiB within 5 seconds.

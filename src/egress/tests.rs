@@ -193,6 +193,38 @@ async fn q02_each_class_judges_every_kind_of_address_that_a_name_may_have() {
     assert!(stranger.check(&"https://id.example/".parse().unwrap()).is_ok());
 }
 
+#[tokio::test]
+async fn q02_a_stranger_reaches_a_listed_origin_on_a_private_network_and_nothing_beside_it() {
+    let origins = |origins: &[&str]| origins.iter().map(|origin| origin.parse().unwrap()).collect::<Vec<Url>>();
+    let judged = |ip: &'static str| {
+        let look_up =
+            move |_: String| -> Found { Box::pin(async move { Ok(vec![SocketAddr::new(ip.parse().unwrap(), 0)]) }) };
+        let listed = origins(&["https://id.example:8443"]);
+        Guard::new(Target::Stranger, Vec::new()).with_private(listed).asking(look_up)
+    };
+    for (ip, reached) in [
+        ("10.1.2.3", true),
+        ("127.0.0.1", true),
+        ("fd00::1", true),
+        ("8.8.8.8", true),
+        ("169.254.169.254", false),
+        ("100.100.100.200", false),
+        ("0.0.0.0", false),
+        ("::ffff:169.254.169.254", false),
+    ] {
+        assert_eq!(resolved(&judged(ip)).await.is_ok(), reached, "{ip}");
+    }
+    let guard = judged("10.1.2.3");
+    let check = |url: &str| guard.check(&url.parse().unwrap());
+    assert!(check("https://id.example:8443/client.json").is_ok());
+    for url in ["https://id.example/client.json", "https://id.example:22/", "http://id.example:8443/client.json"] {
+        assert!(check(url).is_err(), "another origin of the host: {url}");
+    }
+    let other = guard.resolve("other.example".parse().unwrap()).await;
+    assert!(other.is_err(), "another host at the same address");
+    assert!(check("https://other.example/").is_ok(), "which may be anywhere else");
+}
+
 async fn send(method: &str, url: &Url) -> Result<Response<Bytes>, String> {
     let request = Request::builder().method(method).uri(url.as_str()).header("x-asked", "yes");
     let request = request.body(Bytes::from_static(b"token=x")).unwrap();

@@ -112,6 +112,8 @@ pub struct Egress {
     pub proxy: Option<Url>,
     /// Hosts whose special addresses are accepted.
     pub allowed_hosts: Vec<String>,
+    /// Origins of clients that may be on a private network.
+    pub private_clients: Vec<Url>,
 }
 
 /// The audit log.
@@ -145,6 +147,8 @@ fn short_hash(bytes: &[u8]) -> String {
 pub struct Service {
     /// The name.
     pub name: String,
+    /// What people call it.
+    pub title: String,
     /// The host of the route: lower case, with a port unless it is the scheme's default.
     pub host: String,
     /// The canonical public URL.

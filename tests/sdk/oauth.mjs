@@ -3,9 +3,11 @@
 //
 //   node oauth.mjs --url URL --era v1|legacy|modern|auto --steps '[{"do":"tools/list"}, …]'
 //                  [--method none|client_secret_basic|client_secret_post]
+//                  [--document URL]
 //                  [--service CLIENT_ID --secret SECRET | --service CLIENT_ID --key FILE]
 //
-// A service is registered beforehand and acts for itself.
+// A client with a document names itself by its URL and does not register. A service is registered beforehand and acts for
+// itself.
 // Where a person would see a browser it prints {"browse": URL} and waits until a browser comes to its redirect URI.
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -13,7 +15,7 @@ import { createServer } from 'node:http';
 
 import { options } from './common.mjs';
 
-const { url, era, steps, method, service, secret, key } = options({ era: 'modern', steps: '[]', method: 'none' });
+const { url, era, steps, method, document, service, secret, key } = options({ era: 'modern', steps: '[]', method: 'none' });
 const limits = { timeout: 20000 };
 const say = line => process.stdout.write(JSON.stringify(line) + '\n');
 
@@ -54,6 +56,7 @@ const person = {
         response_types: ['code'],
         token_endpoint_auth_method: method
     },
+    ...(document ? { clientMetadataUrl: document } : {}),
     kept: {},
     state() { return (this.kept.state = crypto.randomUUID()); },
     clientInformation() { return this.kept.client; },

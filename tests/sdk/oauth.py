@@ -3,9 +3,11 @@ itself, walks through its steps and prints one JSON line for each.
 
     python oauth.py --url URL --era legacy|modern|auto --steps '[{"do": "tools/list"}, ...]'
                     [--method none|client_secret_basic|client_secret_post]
+                    [--document URL]
                     [--service CLIENT_ID --secret SECRET | --service CLIENT_ID --key FILE]
 
-A service is registered beforehand and acts for itself.
+A client with a document names itself by its URL and does not register. A service is registered beforehand and acts for
+itself.
 Where a person would see a browser it prints {"browse": URL} and waits until a browser comes to its redirect URI.
 """
 
@@ -148,7 +150,14 @@ async def identity(given, kept):
         response_types=["code"],
         token_endpoint_auth_method=given.method,
     )
-    return OAuthClientProvider(url, metadata, kept, redirect_handler=browse, callback_handler=callback.answer)
+    return OAuthClientProvider(
+        url,
+        metadata,
+        kept,
+        redirect_handler=browse,
+        callback_handler=callback.answer,
+        client_metadata_url=given.document,
+    )
 
 
 async def walk(given):
@@ -181,6 +190,7 @@ def main():
     words.add_argument("--era", choices=MODES, default="modern")
     words.add_argument("--steps", default="[]")
     words.add_argument("--method", default="none")
+    words.add_argument("--document")
     words.add_argument("--service")
     words.add_argument("--secret")
     words.add_argument("--key")

@@ -167,7 +167,7 @@ impl Workshop {
         let issuing = Issuing {
             service: model.name.as_str().into(),
             metadata: metadata.to_bytes(),
-            title: model.name.clone(),
+            title: model.title.clone(),
             redirects: server.redirects.clone(),
             clients: server.clients.clone(),
             registration: server.registration,

@@ -266,7 +266,7 @@ impl Compiler {
             }
         }
         let metadata =
-            ResourceMetadata::new(&model.resource, &issuers, &model.default_scopes).named(&model.name).to_bytes();
+            ResourceMetadata::new(&model.resource, &issuers, &model.default_scopes).named(&model.title).to_bytes();
         Ok(Pipeline {
             stages: stages::build(&stages::Settings {
                 origins: model.origins.clone(),
@@ -366,5 +366,6 @@ fn client(egress: &EgressModel) -> Result<Egress, EgressError> {
         ca: egress.ca.iter().map(|der| der.0.clone()).collect(),
         proxy: egress.proxy.clone(),
         allowed_hosts: egress.allowed_hosts.clone(),
+        private_clients: egress.private_clients.clone(),
     })
 }

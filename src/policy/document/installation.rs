@@ -117,6 +117,10 @@ pub struct EgressDocument {
     pub proxy: Option<String>,
     /// Hosts that may be fetched although their address is link-local or a cloud metadata service.
     pub allowed_hosts: Option<Vec<String>>,
+    /// Origins at which metadata documents and keys of clients may be although their address is private or this machine's,
+    /// such as `https://apps.corp.example`. Clients of all other origins must be public. Default: none.
+    #[schemars(length(min = 1))]
+    pub private_clients: Option<Vec<String>>,
 }
 
 /// How names of upstreams become addresses. They are looked up again in the background when their records run out.

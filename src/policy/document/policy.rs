@@ -22,6 +22,9 @@ use super::upstream::UpstreamDocument;
 pub struct PolicyDocument {
     /// The name of the service, as logs and metrics know it.
     pub service: NameText,
+    /// What people call it: on the pages of sign-in, and in metadata (RFC 9728 `resource_name`). Default: its name.
+    #[schemars(length(min = 1, max = 80))]
+    pub title: Option<String>,
     /// Where clients find it.
     pub route: RouteDocument,
     /// Where it runs.

@@ -187,7 +187,28 @@ fn egress(context: &mut Context<'_>, document: &InstallationDocument) -> Egress 
         }
     });
     let allowed_hosts = written.allowed_hosts.clone().unwrap_or_default();
-    Egress { ca: ca.unwrap_or_default(), proxy, allowed_hosts }
+    let private_clients = private_clients(context, written.private_clients.as_deref().unwrap_or_default());
+    Egress { ca: ca.unwrap_or_default(), proxy, allowed_hosts, private_clients }
+}
+
+/// Origins by name and https, as a client's id begins: `https://apps.corp.example`.
+fn private_clients(context: &mut Context<'_>, written: &[String]) -> Vec<Url> {
+    let mut origins = Vec::new();
+    for (index, origin) in written.iter().enumerate() {
+        let exact = Url::parse(origin).ok().filter(|url| {
+            url.scheme() == "https" && url.domain().is_some() && url.origin().ascii_serialization() == *origin
+        });
+        match exact {
+            Some(url) => origins.push(url),
+            None => {
+                let message = format!("`{origin}` is not the https origin of a client's document");
+                let help = "scheme, host name and port only, in lower case: `https://apps.corp.example`";
+                let pointer = format!("/egress/private_clients/{index}");
+                context.push(Diagnostic::error(codes::UNSAFE_URL, message).help(help), &pointer);
+            }
+        }
+    }
+    origins
 }
 
 fn name_servers(context: &mut Context<'_>, document: &InstallationDocument) -> Vec<SocketAddr> {

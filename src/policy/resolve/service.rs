@@ -57,6 +57,7 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
         document.revisions.as_ref().map(|list| list.iter().map(|revision| revision.as_str()).collect::<Vec<_>>());
     let service = Service {
         name: document.service.0.clone(),
+        title: document.title.clone().unwrap_or_else(|| document.service.0.clone()),
         host: host(&resource)?,
         audiences: authentication.audiences.clone().unwrap_or_else(|| vec![resource.as_str().to_owned()]),
         resource,

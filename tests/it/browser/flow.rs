@@ -4,8 +4,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{Authority, PASSWORD, POLICY, Scene, YES, sign_in};
+use super::{PASSWORD, POLICY, Scene, YES, sign_in};
 use crate::sdk_oauth::{Run, Sdk, call};
+use crate::support::authority::Authority;
 use crate::support::chromium::Tab;
 use crate::support::{Chromium, Client};
 
@@ -36,7 +37,7 @@ fn assert_called(scene: &Scene, run: &Run) {
 
 #[tokio::test]
 async fn a_person_lets_an_sdk_client_in_over_tls_by_keyboard_alone() {
-    let authority = Authority::new();
+    let authority = Authority::of("127.0.0.1");
     let scene = Scene::over_tls(&authority).await;
     let steps = json!([call("echo", &json!({"message": "hi"})), call("delete_users", &json!({"id": "1"}))]);
     let (chromium, stranger) = (Chromium::trusting(&authority.print).await, Chromium::start().await);

@@ -3,12 +3,8 @@
 mod flow;
 mod pages;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _};
-use sha2::{Digest as _, Sha256};
-
 use crate::support::Gateway;
+use crate::support::authority::Authority;
 use crate::support::chromium::{Shown, Tab};
 use crate::support::gateway::{BINARY, Setup};
 use crate::support::process::Server;
@@ -103,29 +99,4 @@ async fn sign_in(tab: &Tab<'_>, password: &str) -> Shown {
     tab.fill("Name", "alice").await;
     tab.fill("Password", password).await;
     tab.enter().await
-}
-
-/// An authority, and a certificate of 127.0.0.1 that it signed.
-struct Authority {
-    ca: String,
-    chain: String,
-    key: String,
-    /// SHA-256 of the public key of the certificate, as Chromium wants to hear it.
-    print: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Another name than that of what it signs, which would look signed by itself.
-        params.distinguished_name.push(DnType::CommonName, "Test Authority");
-        let own = KeyPair::generate().expect("a key");
-        let authority = CertifiedIssuer::self_signed(params, own).expect("an authority");
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
-        let certificate = params.signed_by(&key, &authority).expect("a certificate");
-        let print = STANDARD.encode(Sha256::digest(key.subject_public_key_info()));
-        Self { ca: authority.pem(), chain: certificate.pem(), key: key.serialize_pem(), print }
-    }
 }

@@ -11,14 +11,14 @@ use crate::support::process::Server;
 use crate::support::{Browser, Provider};
 
 /// A scene whose provider signs anybody in.
-async fn scene() -> (Scene, Provider) {
+pub async fn scene() -> (Scene, Provider) {
     let (server, provider) = (Server::dual_era("json"), Provider::start().await);
     let gateway = setup().policy("desk", &policy(&server, &provider.url(), "")).start().await;
     (Scene { gateway, server }, provider)
 }
 
 /// Says yes, signs in, and goes wherever the browser is sent, back to the client in the end. Returns the consent page.
-async fn let_in(scene: &Scene, browser: &Browser, url: &str) -> String {
+pub async fn let_in(scene: &Scene, browser: &Browser, url: &str) -> String {
     let (page, leaving) = scene.consent(browser, url, "corp").await;
     let answered = Browser::new().go(leaving.location()).await;
     let back = browser.go_with(answered.location(), &[("sec-fetch-site", "cross-site")]).await;

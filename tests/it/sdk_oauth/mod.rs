@@ -2,6 +2,8 @@
 //! a certified OpenID provider behind the gateway.
 
 mod clients;
+mod documents;
+mod inspector;
 mod provider;
 mod services;
 

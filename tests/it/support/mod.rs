@@ -1,6 +1,7 @@
 //! The cast of every story: a [`Gateway`] under test, an [`Upstream`] that remembers what reached it, an [`Issuer`] that
 //! signs anything it is asked to, and a [`Client`] that says exactly what it is told.
 
+pub mod authority;
 pub mod browser;
 pub mod chromium;
 pub mod client;

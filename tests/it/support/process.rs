@@ -63,6 +63,31 @@ pub async fn browsing(mut command: Command, browse: impl AsyncFn(&str)) -> Vec<V
     said
 }
 
+/// Runs a client to its end that tells a person on standard error where to go; `browse` goes there. Gives its exit code
+/// and what it said last in JSON.
+pub async fn navigating(mut command: Command, browse: impl AsyncFn(&str)) -> (Option<i32>, Value) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Ended(command.spawn().expect("the client runs"));
+    let (say, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    let outputs: [Box<dyn std::io::Read + Send>; 2] =
+        [Box::new(child.0.stdout.take().expect("its output")), Box::new(child.0.stderr.take().expect("its errors"))];
+    for output in outputs {
+        let say = say.clone();
+        std::thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| say.send(line))
+        });
+    }
+    drop(say);
+    let mut said = Value::Null;
+    while let Some(line) = tokio::time::timeout(3 * PATIENCE, hear.recv()).await.expect("the client goes on") {
+        match line.strip_prefix("Please navigate to: ") {
+            Some(url) => browse(url).await,
+            None => said = serde_json::from_str(&line).unwrap_or(said),
+        }
+    }
+    (child.0.wait().expect("its end").code(), said)
+}
+
 /// A client that does not outlive its test.
 struct Ended(Child);
 
