@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::client::Reply;
 use crate::support::gateway::BINARY;
-use crate::support::{Client, Era, PATIENCE, eventually};
+use crate::support::{Browser, Chromium, Client, Era, PATIENCE, Page, eventually};
 
 /// The promise of the documentation: an edit is served within two seconds.
 const EFFECTIVE: Duration = Duration::from_secs(2);
@@ -70,14 +70,18 @@ impl Demo {
         eventually(key, said).await
     }
 
+    /// Everything that it explains.
+    async fn explained(&self) -> String {
+        eventually("the explanation", || {
+            let text = self.explained.lock().expect("what was explained").clone();
+            text.contains("# Ctrl-C").then_some(text)
+        })
+        .await
+    }
+
     /// The words of the `curl` command that stands behind this comment, as a shell reads them with `token` set.
     async fn printed_call(&self, comment: &str, token: &str) -> Vec<String> {
-        let end = "# Ctrl-C";
-        let text = eventually("the explanation", || {
-            let text = self.explained.lock().expect("what was explained").clone();
-            text.contains(end).then_some(text)
-        })
-        .await;
+        let text = self.explained().await;
         let (_, behind) = text.split_once(comment).unwrap_or_else(|| panic!("no `{comment}` in {text}"));
         let command = behind.lines().skip(1).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         let script = format!("curl() {{ printf '%s\\n' \"$@\"; }}\n{command}\n");
@@ -115,6 +119,12 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
+        // Asked to end, it takes its gateway with it.
+        drop(Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).stderr(Stdio::null()).status());
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -127,8 +137,10 @@ async fn the_printed_lines_work_and_an_edit_of_the_policy_shows() {
     let mut demo = Demo::start(Some(&policy));
     let (resource, token) = (demo.value("resource").await, demo.value("token").await);
     assert_eq!(resource, format!("http://127.0.0.1:{}/mcp", demo.listen));
+    let (page, password) = (demo.value("page").await, demo.value("password").await);
     let said = demo.said.lock().expect("what was said").clone();
-    assert_eq!(said, format!("resource={resource}\ntoken={token}\n"), "nothing else stands on standard output");
+    let all = format!("resource={resource}\ntoken={token}\npage={page}\nname=demo\npassword={password}\n");
+    assert_eq!(said, all, "nothing else stands on standard output");
 
     let allowed = Demo::call(&demo.printed_call("# Allowed", &token).await).await;
     assert_eq!(allowed.status, 200, "{allowed:?}");
@@ -159,6 +171,95 @@ async fn the_printed_lines_work_and_an_edit_of_the_policy_shows() {
     let gateway = format!("127.0.0.1:{}", demo.listen);
     assert_eq!(demo.ends_on("INT").await, Some(0));
     assert!(std::net::TcpStream::connect(gateway).is_err(), "its gateway ends with it");
+}
+
+/// What a visitor does who is asked: allows the page, and signs in where that is needed.
+async fn let_in(browser: &Browser, demo: &Demo, resource: &str, password: &str, from: &str) -> Page {
+    let leaving = browser.go(from).await;
+    assert_eq!(leaving.status, 303, "{leaving:#?}");
+    let asked = browser.go_with(leaving.location(), &[("sec-fetch-site", "cross-site")]).await;
+    assert!(asked.body.contains("Allow “The page of the demo” to use Demo Notes?"), "{asked:#?}");
+    let request = asked.field("request");
+    let form = [("request", request.as_str()), ("provider", "people")];
+    let allowed = browser.submit(&format!("{resource}/consent"), &form).await;
+    let mut at = browser.go_with(allowed.location(), &[("sec-fetch-site", "same-origin")]).await;
+    if at.status == 200 {
+        let state = at.field("state");
+        let form = [("state", state.as_str()), ("name", "demo"), ("password", password)];
+        at = browser.submit(&format!("{resource}/sign-in"), &form).await;
+    }
+    assert_eq!(at.status, 303, "{at:#?}");
+    let back = browser.go(at.location()).await;
+    assert_eq!((back.status, back.location()), (303, "/"), "{back:#?}");
+    browser.go(&demo.value("page").await).await
+}
+
+#[tokio::test]
+async fn its_page_signs_a_visitor_in_and_shows_what_the_token_may_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut demo = Demo::start(Some(&policy_on(folder.path(), free_port())));
+    let (resource, page) = (demo.value("resource").await, demo.value("page").await);
+    let password = demo.value("password").await;
+    let explained = demo.explained().await;
+    for words in [&*page, &password, "sign in as demo", "claude mcp add", "inspector --cli"] {
+        assert!(explained.contains(words), "{words}: {explained}");
+    }
+    let browser = Browser::new();
+    let shown = let_in(&browser, &demo, &resource, &password, &page).await;
+    assert_eq!(shown.status, 200, "{shown:#?}");
+    for words in ["notes:read", "1: The gate", "only a scope is missing", "No scope opens it", &resource] {
+        assert!(shown.body.contains(words), "{words}: {}", shown.body);
+    }
+    assert!(shown.header("content-security-policy").contains("default-src 'none'"), "{shown:#?}");
+
+    let wider = let_in(&browser, &demo, &resource, &password, &format!("{page}more")).await;
+    assert!(wider.body.contains("note 3 written") && !wider.body.contains("only a scope is missing"), "{}", wider.body);
+    assert!(wider.body.contains("No scope opens it"), "the deny rule holds: {}", wider.body);
+
+    let forged = browser.go(&format!("{page}callback?code=x&state=y")).await;
+    assert_eq!((forged.status, forged.location()), (400, ""), "a sign-in that nobody began");
+    let renamed = browser.go_with(&page, &[("host", "rebound.example")]).await;
+    assert_eq!(renamed.status, 421, "another name for the page");
+
+    let people = folder.path().join("demo.users");
+    assert!(people.exists());
+    assert_eq!(demo.ends_on("INT").await, Some(0));
+    assert!(!people.exists(), "its person is gone");
+}
+
+#[tokio::test]
+async fn its_page_is_accessible_and_worked_by_keyboard() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = Demo::start(Some(&policy_on(folder.path(), free_port())));
+    let chromium = Chromium::start().await;
+    let tab = chromium.tab().await;
+    tab.go(&demo.value("page").await).await;
+    tab.choose("Allow and continue with the demo's password").await;
+    tab.fill("Name", "demo").await;
+    tab.fill("Password", &demo.value("password").await).await;
+    assert_eq!(tab.enter().await.heading(), "You are in");
+    tab.looks_right("demo").await;
+    tab.choose("Allow that too").await;
+    let wider = tab.choose("Allow and continue with the demo's password").await;
+    assert!(wider.text().contains("note 3 written"), "{wider:#?}");
+}
+
+#[tokio::test]
+async fn people_of_the_policy_are_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = policy_on(folder.path(), free_port());
+    let mut command = Command::new(BINARY);
+    command.args(["user", "add"]).arg(folder.path().join("demo.users")).args(["alice", "--password-stdin"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the command runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("its input"), b"correct horse battery")
+        .expect("a password");
+    assert!(child.wait().expect("its end").success());
+    let before = std::fs::read(folder.path().join("demo.users")).expect("the people");
+    let mut demo = Demo::start(Some(&policy));
+    assert!(demo.explained().await.contains("one of the people of the policy"));
+    assert!(!demo.said.lock().expect("what was said").contains("password="));
+    assert_eq!(demo.ends_on("INT").await, Some(0));
+    assert_eq!(std::fs::read(folder.path().join("demo.users")).expect("the people"), before);
 }
 
 #[tokio::test]

@@ -17,9 +17,11 @@ const SECRET: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a0-Zq3vX8kT1mW6yR4uP7sN2cL5h
 const LOGIN: &str = "https://login.example.com";
 const PUBLIC: &str = "https://mcp.example.com";
 /// Services whose tokens come from nowhere but a script: `check` says so, and nothing else.
-const WITHOUT_SIGN_IN: [&str; 2] = ["examples/hmac/policy.yaml", "policies/demo.yaml"];
+const WITHOUT_SIGN_IN: [&str; 1] = ["examples/hmac/policy.yaml"];
 /// A single file cannot say that it will do to keep flow state in memory.
 const FORGETFUL: &str = "policies/template-authorization-server.yaml";
+/// Its people are there while the demo runs.
+const DEMO: &str = "policies/demo.yaml";
 /// What the examples refer to.
 const VARIABLES: [&str; 7] = [
     "NOTES_SECRET",
@@ -59,7 +61,9 @@ fn files(example: &str) -> Vec<(String, String)> {
     let folder = root().join(example);
     let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
     if folder.is_file() {
-        return vec![("policies/policy.yaml".to_owned(), read(&folder))];
+        let policy = ("policies/policy.yaml".to_owned(), read(&folder));
+        let nobody = ("policies/demo.users".to_owned(), "users: []\n".to_owned());
+        return if example == DEMO { vec![policy, nobody] } else { vec![policy] };
     }
     let policies =
         std::fs::read_dir(folder.join("policies")).expect("policies").map(|entry| entry.expect("one").path());
@@ -142,6 +146,7 @@ fn every_example_and_policy_passes_a_strict_check() {
         let codes: Vec<&str> = said.as_array().expect("a list").iter().filter_map(|one| one["code"].as_str()).collect();
         let wanted: &[&str] = match path {
             FORGETFUL => &["restart-signs-out"],
+            DEMO => &["secret-unreadable", "restart-signs-out"],
             _ if WITHOUT_SIGN_IN.contains(&path) => &["no-authorization-server"],
             _ => &[],
         };
@@ -200,7 +205,7 @@ async fn company_sign_in_opens_by_audience_client_group_and_scope() {
 }
 
 /// What a client without a token learns of a service that issues its own: the gateway is the authorization server.
-async fn names_itself(stage: &Stage, path: &str, host: Option<&str>, resource: &str) {
+async fn names_itself(stage: &Stage, path: &str, host: Option<&str>, (resource, title): (&str, &str)) {
     let anonymous = Client::new(&stage.gateway.url(path));
     let anonymous = match host {
         Some(host) => anonymous.host(host),
@@ -212,6 +217,7 @@ async fn names_itself(stage: &Stage, path: &str, host: Option<&str>, resource: &
     let metadata = anonymous.fetch(&document).await;
     assert_eq!(metadata.status, 200, "{metadata:?}");
     assert_eq!(metadata.json()["resource"], resource);
+    assert_eq!(metadata.json()["resource_name"], title);
     assert_eq!(metadata.json()["authorization_servers"], json!([resource]));
     // The gateway asks for its own tokens, and one of the provider's opens nothing.
     let foreign = stage.issuer.token(resource, json!({}));
@@ -221,11 +227,13 @@ async fn names_itself(stage: &Stage, path: &str, host: Option<&str>, resource: &
 #[tokio::test]
 async fn a_service_that_issues_its_own_tokens_says_so_and_takes_no_others() {
     let stage = Stage::of("examples/authorization-server", |text| text).await;
-    names_itself(&stage, "/wiki/mcp", Some("mcp.example.com"), &format!("{PUBLIC}/wiki/mcp")).await;
+    names_itself(&stage, "/wiki/mcp", Some("mcp.example.com"), (&format!("{PUBLIC}/wiki/mcp"), "wiki")).await;
     let stage = Stage::of("examples/local-sign-in", |text| text).await;
-    names_itself(&stage, "/notes/mcp", Some("mcp.example.com"), &format!("{PUBLIC}/notes/mcp")).await;
+    names_itself(&stage, "/notes/mcp", Some("mcp.example.com"), (&format!("{PUBLIC}/notes/mcp"), "Notes")).await;
     let stage = Stage::of("policies/template-authorization-server.yaml", |text| text).await;
-    names_itself(&stage, "/example/mcp", None, &stage.gateway.url("/example/mcp")).await;
+    names_itself(&stage, "/example/mcp", None, (&stage.gateway.url("/example/mcp"), "Example records")).await;
+    let stage = Stage::of("policies/demo.yaml", |text| text).await;
+    names_itself(&stage, "/mcp", None, (&stage.gateway.url("/mcp"), "Demo Notes")).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
-//! `portcullis demo`: a gateway, a token, and a small MCP server behind it. Nothing outside of this machine is asked.
+//! `portcullis demo`: a gateway, a small MCP server behind it, a token, and a page that signs its visitor in. Nothing outside
+//! of this machine is asked.
 
 mod notes;
+mod people;
+mod visitor;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +28,8 @@ use crate::engine::clock::{Clock as _, SystemClock};
 use crate::oauth::jws::{Algorithm, sign_with_secret};
 use crate::oauth::url::UpstreamUrl;
 use crate::policy::tree::Tree;
+use people::Person;
+use visitor::Visitor;
 
 const POLICY: &str = include_str!("../../../policies/demo.yaml");
 /// What the policy says, where the embedded server is put instead.
@@ -76,9 +81,17 @@ async fn serve(arguments: &Arguments, folder: &Path) -> Result<ExitCode, String>
     let secret = URL_SAFE_NO_PAD.encode(secret);
     let resource = format!("http://{}{}", arguments.listen, script.route.trim_end_matches('/'));
     let token = token(&secret, &script.issuer, &resource)?;
+    let person = script.users.as_deref().map_or(Ok(None), Person::put)?;
+    let page = match script.users {
+        Some(_) => Some(page(&resource, &script.file).await?),
+        None => None,
+    };
+    let installation = folder.join("portcullis.yaml");
+    std::fs::write(&installation, "store: memory\n").map_err(told)?;
     let log = folder.join("audit.jsonl");
     let mut gateway = Command::new(std::env::current_exe().map_err(told)?)
-        .args(["serve", "--listen", &arguments.listen.to_string()])
+        .args(["serve", "--listen", &arguments.listen.to_string(), "--config"])
+        .arg(&installation)
         .arg("--log")
         .arg(&log)
         .arg(&script.file)
@@ -101,7 +114,20 @@ async fn serve(arguments: &Arguments, folder: &Path) -> Result<ExitCode, String>
         }
     }
     print(&format!("resource={resource}\ntoken={token}\n"));
-    complain(&explained(&resource, &script.file.display().to_string(), &log.display().to_string()));
+    if let Some(page) = &page {
+        print(&format!("page={page}\n"));
+    }
+    if let Some(person) = &person {
+        print(&format!("name={}\npassword={}\n", people::NAME, person.password));
+    }
+    let running = Running {
+        resource: &resource,
+        policy: &script.file,
+        log: &log,
+        page: page.as_deref(),
+        person: person.as_ref(),
+    };
+    complain(&running.explained());
     tokio::select! {
         status = gateway.wait() => {
             status.map_err(told)?;
@@ -132,6 +158,8 @@ struct Script {
     route: String,
     issuer: String,
     variable: String,
+    /// The file of the people whom the gateway signs in.
+    users: Option<PathBuf>,
 }
 
 impl Script {
@@ -155,7 +183,11 @@ impl Script {
         let url = text("/upstream/url").ok_or_else(|| format!("{name} has no `upstream.url`"))?;
         let upstream = UpstreamUrl::parse(url).map_err(|error| format!("`upstream.url` of {name}: {error}"))?;
         let (issuer, variable) = (issuer.to_owned(), variable.to_owned());
-        Ok(Self { upstream, route: text("/route/path").unwrap_or("/mcp").to_owned(), issuer, variable, file })
+        let sign_in =
+            tree.value.pointer("/authorization_server/sign_in").and_then(Value::as_array).into_iter().flatten();
+        let users = sign_in.filter_map(Value::as_str).find_map(|name| text(&format!("/providers/{name}/local/users")));
+        let users = users.map(|users| file.parent().unwrap_or(Path::new("")).join(users));
+        Ok(Self { upstream, route: text("/route/path").unwrap_or("/mcp").to_owned(), issuer, variable, users, file })
     }
 
     /// The place where the policy looks for its server.
@@ -202,23 +234,59 @@ fn token(secret: &str, issuer: &str, resource: &str) -> Result<String, String> {
     sign_with_secret(Algorithm::Hs256, secret.as_bytes(), &claims).map_err(|fault| fault.to_string())
 }
 
-fn explained(resource: &str, policy: &str, log: &str) -> String {
-    let call = |tool: &str, arguments: &str| {
+/// The page of the demo, on a free port.
+async fn page(resource: &str, policy: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(told)?;
+    let own = format!("http://{}", listener.local_addr().map_err(told)?);
+    Visitor::new(resource.to_owned(), policy.display().to_string(), own.clone())?.serve(listener);
+    Ok(format!("{own}/"))
+}
+
+/// What is running.
+struct Running<'a> {
+    resource: &'a str,
+    policy: &'a Path,
+    log: &'a Path,
+    page: Option<&'a str>,
+    person: Option<&'a Person>,
+}
+
+impl Running<'_> {
+    /// What to do with it.
+    fn explained(&self) -> String {
+        let Self { resource, policy, log, .. } = self;
+        let (policy, log) = (policy.display(), log.display());
+        let call = |tool: &str, arguments: &str| {
+            format!(
+                "curl -si {resource} -H \"authorization: Bearer $token\" -H 'content-type: application/json' \\\n  \
+                 -H 'accept: application/json, text/event-stream' \\\n  \
+                 -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"{tool}\",\"arguments\":{arguments}}}}}'\n"
+            )
+        };
+        let who = match self.person {
+            Some(person) => format!("sign in as {} with {}", people::NAME, person.password),
+            None => "sign in as one of the people of the policy".to_owned(),
+        };
+        let browser = self.page.map(|page| {
+            format!(
+                "# In a browser: open this page, allow it, and {who}. It shows what a client then may do.\n{page}\n\n\
+                 # A client of your own finds the same sign-in by the URL alone:\n\
+                 claude mcp add --transport http demo {resource}\n\
+                 npx @modelcontextprotocol/inspector --cli {resource} --method tools/list\n\n"
+            )
+        });
         format!(
-            "curl -si {resource} -H \"authorization: Bearer $token\" -H 'content-type: application/json' \\\n  \
-             -H 'accept: application/json, text/event-stream' \\\n  \
-             -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"{tool}\",\"arguments\":{arguments}}}}}'\n"
+            "\n# Serving {policy}: edit it, and the change is in force at once. Decisions: {log}\n\n{}\
+             # Without a browser: paste the line token=... from above into a shell, and then these.\n\n\
+             # Allowed: the token holds notes:read.\n{}\n\
+             # Step-up: only a scope is missing, and the answer names it (403, insufficient_scope).\n{}\n\
+             # Denied: this never reaches the server (403).\n{}\n\
+             # Ctrl-C ends the demo.\n",
+            browser.unwrap_or_default(),
+            call("search_notes", "{\"query\":\"gate\"}"),
+            call("create_note", "{\"title\":\"New\",\"text\":\"...\"}"),
+            call("delete_note", "{\"id\":\"1\"}"),
         )
-    };
-    format!(
-        "\n# Serving {policy}: edit it, and the change is in force at once. Decisions: {log}\n\
-         # Paste the line token=... from above into a shell, and then these.\n\n\
-         # Allowed: the token holds notes:read.\n{}\n\
-         # Step-up: only a scope is missing, and the answer names it (403, insufficient_scope).\n{}\n\
-         # Denied: this never reaches the server (403).\n{}\n\
-         # Ctrl-C ends the demo.\n",
-        call("search_notes", "{\"query\":\"gate\"}"),
-        call("create_note", "{\"title\":\"New\",\"text\":\"...\"}"),
-        call("delete_note", "{\"id\":\"1\"}"),
-    )
+    }
 }
