@@ -31,9 +31,9 @@ use crate::engine::snapshot::Snapshot;
 use access::Refusal;
 
 /// Connections at the same time.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 256;
 /// For the head of a request.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is told, where it comes from.
 pub struct Sources {

@@ -203,5 +203,7 @@ pub(super) fn trouble(error: &Error) -> Denial {
         ) => Reason::UpstreamUnreachable,
         _ => Reason::UpstreamInvalid,
     };
-    Denial::new(reason).because(error.to_string())
+    // What a broken answer said is the upstream's, and may be a secret: only the kind of the trouble is told.
+    let invalid = reason == Reason::UpstreamInvalid;
+    Denial::new(reason).because(if invalid { error.etype().as_str().to_owned() } else { error.to_string() })
 }

@@ -4,6 +4,7 @@
 //! bytes themselves were judged by [`super::edge`] before a parser saw them.
 
 use http::header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
@@ -58,6 +59,9 @@ pub fn check(request: &RequestHeader) -> Result<Front, Denial> {
         _ => return Err(malformed("the method is unknown")),
     }
     check_headers(&request.headers, request.version)?;
+    if request.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+        return Err(malformed("the scheme is neither http nor https"));
+    }
     let path = path(request.uri.path())?;
     if let Some(query) = request.uri.query() {
         if query.len() > LONGEST_QUERY {

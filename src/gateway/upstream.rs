@@ -35,6 +35,8 @@ const FORWARDED: [HeaderName; 10] = [
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("baggage"),
 ];
+/// Those of them that go on only when the trace is well-formed.
+const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 const SESSION_ID: &str = "mcp-session-id";
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Headers of a usual request, and bytes of one with a short body.
@@ -130,6 +132,9 @@ pub fn head(
     for (name, value) in &client.headers {
         let listed = FORWARDED.contains(name) || upstream.forward_headers.contains(name);
         let mirror = is_mirror(name);
+        if TRACE.contains(name) && exchange.trace.is_none() {
+            continue;
+        }
         if (listed || mirror) && !(mirror && exchange.era == Era::Legacy) {
             head.try_append(name, value.clone()).map_err(full)?;
         }
@@ -195,22 +200,23 @@ fn value_of(text: &str) -> Result<HeaderValue, Denial> {
 /// Who asks, as headers; an absent fact is an absent header.
 fn identity_headers(upstream: &Upstream, identity: &Identity) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let names = &upstream.identity_headers;
-    let scopes = identity.scopes.iter().collect::<Vec<_>>().join(" ");
+    let scopes = identity.scopes.iter().map(encoded).collect::<Vec<_>>().join(" ");
     let facts = [
         (names.issuer.clone(), Some(encoded(&identity.issuer))),
         (names.subject.clone(), identity.subject.as_deref().map(encoded)),
         (names.client.clone(), identity.client.as_deref().map(encoded)),
-        (names.scopes.clone(), (!scopes.is_empty()).then(|| encoded(&scopes))),
+        (names.scopes.clone(), (!scopes.is_empty()).then_some(scopes)),
     ];
     facts.into_iter().filter_map(|(name, value)| Some((name?, HeaderValue::from_str(&value?).ok()?)))
 }
 
-/// Percent-encodes what is not visible ASCII, and the percent sign itself; the space between scopes stays.
+/// Percent-encodes what is not visible ASCII, the space too, which parsers of headers take off at both ends, and the percent
+/// sign itself.
 fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if (byte.is_ascii_graphic() && byte != b'%') || byte == b' ' {
+        if byte.is_ascii_graphic() && byte != b'%' {
             encoded.push(char::from(byte));
         } else {
             let _ = write!(encoded, "%{byte:02X}");

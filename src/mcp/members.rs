@@ -42,23 +42,35 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Whether `key` is `name` to a parser that ignores case, blanks, control and invisible characters.
+/// Whether `key` is `name` to a parser that ignores case, blanks, control and invisible characters, or that stops at NUL.
 #[must_use]
 pub fn folded_equal(key: &str, name: &str) -> bool {
     // The common case costs nothing: plain ASCII of another length.
     if key.is_ascii() && key.len() < name.len() {
         return false;
     }
-    let visible = key.chars().filter(|c| !is_invisible(*c));
-    // Upper and then lower case also folds what lower case alone keeps apart, such as the long s and the Kelvin sign.
-    let folded = visible.flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    folded.eq(name.chars().flat_map(char::to_lowercase))
+    let cut = key.split('\0').next().filter(|cut| !cut.is_empty() && cut.len() < key.len());
+    folded(key).eq(folded(name)) || cut.is_some_and(|cut| folded(cut).eq(folded(name)))
 }
 
+/// Upper and then lower case also folds what lower case alone keeps apart, such as the long s and the Kelvin sign.
+fn folded(text: &str) -> impl Iterator<Item = char> + '_ {
+    let visible = text.chars().filter(|c| !is_invisible(*c));
+    visible.flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+/// Blanks, controls, and what Unicode calls default ignorable (DerivedCoreProperties).
 fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -127,7 +139,22 @@ mod tests {
 
     #[test]
     fn k03_look_alikes_are_seen() {
-        for key in ["Method", "METHOD", "method ", "\u{0}method", "me\u{200b}thod", "\u{feff}method"] {
+        for key in [
+            "Method",
+            "METHOD",
+            "method ",
+            "\u{0}method",
+            "me\u{200b}thod",
+            "\u{feff}method",
+            "method\0",
+            "method\0x",
+            "me thod",
+            "method\u{fe0f}",
+            "\u{202e}method",
+            "meth\u{34f}od",
+            "method\u{2069}",
+            "\u{e0001}method",
+        ] {
             assert!(folded_equal(key, "method"), "{key:?}");
         }
         assert!(folded_equal("param\u{17f}", "params"), "long s");

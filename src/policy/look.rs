@@ -42,6 +42,8 @@ pub struct Look {
     pub(super) stamps: Arc<Vec<Option<Stamp>>>,
     /// What is wrong with folders.
     pub(super) folders: Vec<String>,
+    /// Files in the middle of being written: what they said last is what they say.
+    pub(super) held: Vec<FilePath>,
 }
 
 /// What was found in each folder of a layout the last time.
@@ -119,6 +121,34 @@ impl Layout {
             stamps: Arc::clone(&folders.stamps),
             policies,
             folders: wrong,
+            held: Vec::new(),
+        }
+    }
+}
+
+impl Look {
+    /// Takes files that somebody `is_writing` as they were `before`: half of a policy may be one too, and mean the opposite.
+    /// One that is new is not there yet.
+    pub fn hold(&mut self, before: &Self, is_writing: impl Fn(&Path) -> bool) {
+        if let (Some((path, stamp)), Some((_, last))) = (&mut self.installation, &before.installation)
+            && is_writing(path)
+        {
+            *stamp = *last;
+            self.held.push(path.clone());
+        }
+        for place in (0..self.policies.len()).rev() {
+            let Some(path) = self.policies.get(place).filter(|path| is_writing(path)).cloned() else { continue };
+            let stamps = Arc::make_mut(&mut self.stamps);
+            match before.policies.binary_search(&path).ok().and_then(|known| before.stamps.get(known)) {
+                Some(last) => {
+                    stamps.get_mut(place).into_iter().for_each(|stamp| *stamp = *last);
+                    self.held.push(path);
+                }
+                None => {
+                    stamps.remove(place);
+                    Arc::make_mut(&mut self.policies).remove(place);
+                }
+            }
         }
     }
 }

@@ -118,7 +118,8 @@ impl Layout {
         let all: Vec<(&FilePath, &Option<Stamp>)> =
             installation.chain(look.policies.iter().zip(look.stamps.iter())).collect();
         let is_known = |(path, stamp): &(&FilePath, &Option<Stamp>)| {
-            before.get(*path).filter(|(known, _)| known.is_some() && known == *stamp)
+            let is_same = |known: &Option<Stamp>| known.is_some() && known == *stamp;
+            before.get(*path).filter(|(known, _)| is_same(known) || look.held.contains(path))
         };
         let unknown: Vec<&FilePath> =
             all.iter().filter(|file| is_known(file).is_none()).map(|(path, _)| *path).collect();

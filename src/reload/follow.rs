@@ -1,6 +1,6 @@
 //! Notices changes, waits until they are whole, and swaps.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -22,10 +22,15 @@ use crate::stores::Settings;
 const SETTLE: Duration = Duration::from_millis(100);
 /// But no longer than this, or a busy folder would never be read.
 const LONGEST_SETTLE: Duration = Duration::from_secs(1);
+/// Somebody who writes a file for longer than this is not waited for.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 /// The backstop for file systems that do not tell: with the settling, a change is still served within two seconds.
 const POLL: Duration = Duration::from_millis(1500);
 /// Where the kernel tells of every change, what it told nothing of is still looked at so often.
 const LOOK_AT_ALL: Duration = Duration::from_secs(15);
+
+/// Files that somebody is writing, and since when.
+pub(super) type Writing = HashMap<PathBuf, Instant>;
 
 /// A reason to look at the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,7 @@ pub fn follow(
     // Snapshots that requests may still be judged by: the last of them shall not have to take one down.
     let mut retired: Vec<Arc<Snapshot>> = Vec::new();
     let mut full = Instant::now();
+    let mut writing = Writing::new();
     loop {
         retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         let woken = match wake.recv_timeout(POLL) {
@@ -71,7 +77,8 @@ pub fn follow(
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let told = woken.is_some();
-        let asked = woken.is_some_and(|woken| settle(woken, wake));
+        let asked = woken.is_some_and(|woken| settle(woken, wake, &mut writing));
+        writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
         // What no event told of may be on a file system that does not tell; nor do events, however many, put off looking
         // for it.
         let depth = match full.elapsed() {
@@ -82,7 +89,7 @@ pub fn follow(
         if depth == Depth::Full {
             full = Instant::now();
         }
-        let mut look = reloader.look(depth);
+        let mut look = reloader.look_beside(depth, &writing);
         if look == reloader.seen && !asked && !reloader.has_become_stale() {
             continue;
         }
@@ -90,7 +97,7 @@ pub fn follow(
         let began = Instant::now();
         while !told && began.elapsed() < LONGEST_SETTLE {
             std::thread::sleep(SETTLE);
-            let before = std::mem::replace(&mut look, reloader.look(Depth::Full));
+            let before = std::mem::replace(&mut look, reloader.look_beside(Depth::Full, &writing));
             if before == look {
                 break;
             }
@@ -156,18 +163,18 @@ fn differs(new: &Snapshot, old: &Snapshot) -> bool {
     new.hash != old.hash || closed(new) != closed(old)
 }
 
-/// Waits until the files are quiet and nobody is in the middle of writing one. Tells whether an operator asked meanwhile.
-fn settle(first: Wake, wake: &Receiver<Wake>) -> bool {
+/// Waits until the files are quiet and nobody is in the middle of writing one, or for as long as others can wait. Tells
+/// whether an operator asked meanwhile.
+fn settle(first: Wake, wake: &Receiver<Wake>, writing: &mut Writing) -> bool {
     let began = Instant::now();
-    let mut open = HashSet::new();
     let mut next = Some(first);
     while began.elapsed() < LONGEST_SETTLE {
         match next {
             Some(Wake::Asked) => return true,
-            Some(Wake::Writing(path)) => drop(open.insert(path)),
-            Some(Wake::Written(path)) => drop(open.remove(&path)),
+            Some(Wake::Writing(path)) => drop(writing.entry(path).or_insert_with(Instant::now)),
+            Some(Wake::Written(path)) => drop(writing.remove(&path)),
             Some(Wake::Changed) => {}
-            None if open.is_empty() => return false,
+            None if writing.is_empty() => return false,
             None => {}
         }
         next = wake.recv_timeout(SETTLE).ok();

@@ -242,6 +242,15 @@ impl Reloader {
         Look { files: self.layout.look(&mut self.listed, depth), dependencies }
     }
 
+    /// Looks at all files but those that somebody is writing.
+    fn look_beside(&mut self, depth: Depth, writing: &follow::Writing) -> Look {
+        let mut look = self.look(depth);
+        if !writing.is_empty() {
+            look.files.hold(&self.seen.files, |path| writing.contains_key(path));
+        }
+        look
+    }
+
     /// Notes what the files that were taken over depend on, and `wanted`, which broken ones do.
     fn depend(&mut self, wanted: &[Arc<Dependency>]) {
         let installation = self.before.installation.iter().flat_map(|good| &good.dependencies);

@@ -13,7 +13,6 @@ pub mod findings;
 mod index;
 mod judge;
 mod lister;
-mod lookalike;
 pub mod pattern;
 pub mod rule;
 mod scope;

@@ -30,7 +30,7 @@ pub use events::events;
 pub use json::json;
 
 /// Headers of an upstream's answer that reach the client, besides those that the gateway writes.
-const PASSED: [HeaderName; 3] = [CONTENT_TYPE, RETRY_AFTER, HeaderName::from_static("mcp-protocol-version")];
+const PASSED: [HeaderName; 2] = [RETRY_AFTER, HeaderName::from_static("mcp-protocol-version")];
 const SESSION_ID: &str = "mcp-session-id";
 
 /// What the answer to a request will need.
@@ -98,6 +98,10 @@ pub fn judge(answer: &ResponseHeader, exchange: &Exchange) -> Result<Form, Denia
         let detail = format!("upstream answered {status}, location: {location}");
         return Err(Denial::new(Reason::UpstreamRefused).because(detail));
     }
+    // A part of an answer is none, and what has no class of its own means nothing.
+    if status == StatusCode::PARTIAL_CONTENT || status.as_u16() >= 600 {
+        return Err(Denial::new(Reason::UpstreamInvalid).because(format!("upstream answered {status}")));
+    }
     let coding = Coding::of(answer.headers.get(CONTENT_ENCODING))?;
     let essence = essence(&answer.headers).unwrap_or_default();
     let json = essence.eq_ignore_ascii_case("application/json");
@@ -156,12 +160,17 @@ pub fn client_head(
     let internal = |error: Box<pingora::Error>| Denial::new(Reason::Internal).because(error.to_string());
     let mut head = ResponseHeader::build_no_case(answer.status, Some(12 + exchange.added.len())).map_err(internal)?;
     for name in PASSED {
-        let needed = name != CONTENT_TYPE || length != Some(0);
-        if let Some(value) = answer.headers.get(&name).filter(|_| needed) {
+        if let Some(value) = answer.headers.get(&name) {
             head.insert_header(name, value).map_err(internal)?;
         }
     }
     let mut insert = |name: HeaderName, value: HeaderValue| head.insert_header(name, value).map_err(internal);
+    // What was judged was read as UTF-8, and nobody shall read it as something else.
+    match length {
+        Some(0) => {}
+        Some(_) => insert(CONTENT_TYPE, HeaderValue::from_static("application/json"))?,
+        None => insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))?,
+    }
     insert(CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
     insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))?;
     insert(HeaderName::from_static("x-request-id"), reply::id(exchange))?;

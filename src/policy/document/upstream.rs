@@ -70,7 +70,7 @@ pub struct UpstreamTimeoutsDocument {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamLimitsDocument {
-    /// The largest JSON answer. Default: `64MiB`.
+    /// The largest JSON answer. Default: `16MiB`.
     pub response: Option<SizeText>,
     /// The largest list that is filtered, and the largest event of a stream of such. Default: `4MiB`.
     pub list: Option<SizeText>,

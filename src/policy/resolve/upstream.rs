@@ -18,7 +18,7 @@ use crate::policy::document::upstream::{IdentityHeadersDocument, UpstreamDocumen
 use crate::policy::model::{Der, Upstream};
 use crate::policy::tree::escaped;
 
-const RESPONSE: usize = 64 << 20;
+const RESPONSE: usize = 16 << 20;
 const LIST: usize = 4 << 20;
 /// Headers that frame, route or describe a message, or that the gateway writes itself; writing them would break it.
 const TAKEN: [HeaderName; 16] = [

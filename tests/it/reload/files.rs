@@ -148,11 +148,21 @@ async fn n06_a_half_written_file_is_not_taken_over() {
     let mut file = File::create(gateway.policy_path("story")).expect("emptied");
     file.write_all(first.as_bytes()).expect("the first half");
     file.flush().expect("flushed");
+    // A new file that is half written, and a whole one beside it.
+    let mut new = File::create(gateway.policy_path("late")).expect("a new file");
+    new.write_all(policy("late", &upstream, &allow("a")).as_bytes()).expect("its first half");
+    new.flush().expect("flushed");
+    gateway.write_policy("other", &policy("other", &upstream, &allow("c")));
+    let (late, other) = (own::client(&gateway, "late", json!({})), own::client(&gateway, "other", json!({})));
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(500) {
+    while began.elapsed() < Duration::from_millis(2500) {
         assert_eq!(status(&client, "a").await, 200, "the version before serves on");
         assert_eq!(status(&client, "b").await, 403, "half of a policy opens nothing");
+        assert_eq!(status(&late, "a").await, 404, "and no service");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert_eq!(status(&other, "c").await, 200, "others are not held up");
+    drop(new);
     file.write_all(b"  - deny: { tools: [b] }\n").expect("the second half");
     drop(file);
     soon(&client, "c", 200, "the second half").await;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::super::facts::{Cause, Fit};
-use super::super::lookalike::looks_like;
 use super::ArgumentError;
+use crate::mcp::members::folded_equal;
 
 /// Segments of a pointer at most.
 const DEEPEST: usize = 32;
@@ -98,7 +98,7 @@ fn member(value: &Value, name: &str, rest: &[Segment], test: &dyn Fn(&Value) -> 
     let found = match value {
         Value::Object(members) => {
             // A lenient server could read the look-alike instead of what was judged.
-            if members.keys().any(|key| looks_like(key, name)) {
+            if members.keys().any(|key| key != name && folded_equal(key, name)) {
                 return Fit::Undecided(Cause::Borrowed("has a look-alike beside or instead of it"));
             }
             members.get(name)

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::super::facts::{Cause, Facts, Kind};
-use super::super::lookalike::looks_like;
 use super::convert::convert;
 use super::node::{Arithmetic, Fold, Function, Member, Node, Order, Origin, Root};
 use super::value::Datum;
+use crate::mcp::members::folded_equal;
 
 /// Steps of one evaluation at most: a part of the expression, 64 bytes of text or 16 items copied are a step.
 const BUDGET: usize = 10_000;
@@ -116,7 +116,7 @@ impl<'f> Evaluation<'f> {
     fn unmistakable(&mut self, members: &Map<String, Value>, name: &str, origin: Origin) -> Result<(), Cause> {
         if origin == Origin::Arguments {
             self.pay(members.len() / 8)?;
-            if members.keys().any(|key| looks_like(key, name)) {
+            if members.keys().any(|key| key != name && folded_equal(key, name)) {
                 return Err(Cause::Borrowed("an argument that is read has a look-alike"));
             }
         }
