@@ -115,8 +115,11 @@ async fn l13_headers_of_the_upstream_stay_there() {
 #[tokio::test]
 async fn an_answer_passes_byte_for_byte() {
     const ODD: &str = "{ \"result\" : {\"n\":1e400,\"big\":123456789012345678901,\"\\u0061\":\"\\/\"},\r\n\"id\":1,\"jsonrpc\":\"2.0\" }\n";
-    let scene = scene(|_| Answer::status(200).header("content-type", "application/json").body(ODD)).await;
-    assert_eq!(scene.client().call_tool("echo", json!({})).await.body, ODD);
+    let kind = "application/json; charset=utf-16";
+    let scene = scene(move |_| Answer::status(200).header("content-type", kind).body(ODD)).await;
+    let reply = scene.client().call_tool("echo", json!({})).await;
+    assert_eq!(reply.body, ODD);
+    assert_eq!(reply.header("content-type"), "application/json", "it is read as it was judged");
 }
 
 #[tokio::test]
@@ -124,7 +127,10 @@ async fn garbage_in_the_place_of_http_is_a_502() {
     for garbage in [
         &b""[..],
         b"\0\x01\x02garbage\r\n\r\n",
-        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 abc\r\nset-cookie: sid=UPSTREAMS-OWN\r\nmcp-session-id: UPSTREAMS-OWN\r\n\r\nUPSTREAMS-OWN",
+        b"HTTP/1.1 200 OK\r\nna\0me: UPSTREAMS-OWN\r\n\r\n{}",
+        b"HTTP/1.1 999 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 206 Partial\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nbroken header\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n{}",
         b"SSH-2.0-OpenSSH_9.6\r\n",
@@ -136,6 +142,7 @@ async fn garbage_in_the_place_of_http_is_a_502() {
         is_own_error(&reply, 502);
         let record = scene.gateway.wait_for_log(|record| record["decision"] == "deny").await;
         assert_eq!(record["status"], 502, "{shown:?}: {record}");
+        assert!(!scene.gateway.printed().contains("UPSTREAMS-OWN"), "what it said is its own: {record}");
     }
 }
 

@@ -64,10 +64,11 @@ async fn l06_values_are_percent_encoded() {
     let scene = scene("", &[]).await;
     for (subject, expected) in [
         ("alice@example.com", "alice@example.com"),
-        ("\u{e5}lice \u{1f600}", "%C3%A5lice %F0%9F%98%80"),
-        ("50% off", "50%25 off"),
-        ("a%0d%0aX: y", "a%250d%250aX: y"),
-        ("auth0|1, \"two\"; three", "auth0|1, \"two\"; three"),
+        ("\u{e5}lice \u{1f600}", "%C3%A5lice%20%F0%9F%98%80"),
+        ("50% off", "50%25%20off"),
+        (" alice ", "%20alice%20"),
+        ("a%0d%0aX: y", "a%250d%250aX:%20y"),
+        ("auth0|1, \"two\"; three", "auth0|1,%20\"two\";%20three"),
     ] {
         let request = seen(&scene, json!({"sub": subject}), &[]).await;
         assert_eq!(request.header("x-portcullis-subject"), [expected], "{subject:?}");
@@ -105,6 +106,8 @@ async fn l06_switched_off_nothing_is_said_and_nothing_of_the_clients_passes() {
     }
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 #[tokio::test]
 async fn p01_no_credential_of_the_client_reaches_the_upstream() {
     let scene = scene("", &[]).await;
@@ -125,8 +128,7 @@ async fn p01_no_credential_of_the_client_reaches_the_upstream() {
         ("x-unlisted", "yes"),
     ];
     let request =
-        seen(&scene, json!({}), &[&withheld[..], &[("accept-language", "de"), ("traceparent", "00-1-2-3")]].concat())
-            .await;
+        seen(&scene, json!({}), &[&withheld[..], &[("accept-language", "de"), ("traceparent", TRACE)]].concat()).await;
     for (name, _) in withheld.iter().chain(&[("authorization", "")]) {
         assert!(request.header(name).is_empty(), "{name} goes no further: {request:#?}");
     }
@@ -136,7 +138,11 @@ async fn p01_no_credential_of_the_client_reaches_the_upstream() {
     assert!(!String::from_utf8_lossy(&all).contains(payload), "no part of the token is anywhere: {request:#?}");
     assert!(!request.path.contains("token"), "{}", request.path);
     assert_eq!(request.header("accept-language"), ["de"], "what says nothing of the caller passes");
-    assert_eq!(request.header("traceparent"), ["00-1-2-3"]);
+    assert_eq!(request.header("traceparent"), [TRACE]);
+    for malformed in ["00-1-2-3", &TRACE.replace("00-", "ff-"), &TRACE.to_uppercase(), &format!("{TRACE}-x")] {
+        let request = seen(&scene, json!({}), &[("traceparent", malformed), ("tracestate", "a=1")]).await;
+        assert!(request.header("traceparent").is_empty() && request.header("tracestate").is_empty(), "{malformed}");
+    }
     assert_eq!(request.header("host"), [scene.upstream.url("").replace("http://", "")], "the upstream's own name");
     assert_eq!(request.header("accept-encoding"), ["identity"], "answers are judged as they are");
 }
