@@ -61,7 +61,7 @@ lint: toolchain $(TOOL_CMAKE)
 	@echo '== clippy' && $(BUILD) clippy --locked --all-targets -- -D warnings
 	@echo '== documentation' && RUSTDOCFLAGS='-D warnings' $(BUILD) doc --locked --no-deps --document-private-items
 
-bench: toolchain $(TOOLS)/python/.ready $(TOOL_CMAKE)
+bench: toolchain packages $(TOOLS)/python/.ready $(TOOL_CMAKE)
 	@echo '== building with the release profile (takes minutes)'
 	@$(BUILD) build --locked --release --bin portcullis
 	@$(BUILD) bench --locked --bench baseline --bench stub --bench load --bench decide --bench streams --no-run

@@ -55,7 +55,7 @@ def token_and_keys():
     return f"{text}.{b64(signed)}", {"keys": [jwk]}
 
 
-def policy(name, upstream, keys):
+def policy(name, upstream, keys, limits="  - { rate: 1000000/second, per: subject }"):
     """Ten plain rules, one argument matcher, one limit."""
     plain = "\n".join(f"  - {{ allow: {{ tools: [tool_{i}, other_{i}_*] }}, scopes: [\"tools:use\"] }}" for i in range(9))
     return f"""service: {name}
@@ -73,7 +73,7 @@ rules:
     scopes: ["tools:use"]
     arguments: {{ repo: {{ matches: "acme/[a-z-]+" }} }}
 limits:
-  - {{ rate: 1000000/second, per: subject }}
+{limits}
 """
 
 
@@ -146,9 +146,11 @@ class Cast:
         address = free_address()
         return address, self.start(address, self.programs["baseline"], address, upstream, str(self.threads))
 
-    def gateway(self, name, upstream, keys, policies):
+    def gateway(self, name, upstream, keys, policies, installation=None):
         home = self.directory / name
         (home / "policies").mkdir(parents=True)
+        if installation:
+            (home / "portcullis.yaml").write_text(installation)
         for index in range(policies):
             service = "bench" if index == 0 else f"bench{index}"
             (home / "policies" / f"{service}.yaml").write_text(policy(service, upstream, keys))
@@ -158,6 +160,15 @@ class Cast:
         started = time.monotonic()
         process = self.start(address, self.programs["portcullis"], "serve", "--listen", address, "--log", str(log), str(home))
         return address, process, home, time.monotonic() - started
+
+    def redis(self):
+        """A Redis that keeps nothing on disk, and a gateway's settings for it."""
+        address = free_address()
+        port = address.split(":")[1]
+        process = self.start(address, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+        seal = self.directory / "seal"
+        seal.write_text("0123456789abcdef" * 4)
+        return process, f'store: {{ redis: {{ url: "redis://{address}" }} }}\nencryption_keys: [{{ file: "{seal}" }}]\n'
 
     def load(self, address, process, request, connections, seconds):
         """One measured run: CPU microseconds of `process` for each answered request."""
@@ -225,6 +236,8 @@ def measure(options):
         found = {"idle": idle, "calls": calls, "list": lists}
         print("== single steps", file=sys.stderr)
         found["steps_us"] = json.loads(subprocess.run([cast.programs["decide"]], check=True, capture_output=True).stdout)
+        print("== the same limit, counted in Redis", file=sys.stderr)
+        found["redis"] = redis(cast, options, upstream, key_file, (ours, our_process), call)
         if options.streams:
             print(f"== {options.streams} silent streams, and one that speaks", file=sys.stderr)
             found["streams"] = streams(cast, options, token, key_file)
@@ -232,6 +245,19 @@ def measure(options):
             print(f"== {options.policies} policies", file=sys.stderr)
             found["many"] = many(cast, options, upstream, key_file, (ours, our_process), call)
         return found
+
+
+def redis(cast, options, upstream, key_file, local, call):
+    """One limit for each call, counted in the process and in Redis: CPU of the gateway and time of an answer."""
+    server, installation = cast.redis()
+    address, process, _, _ = cast.gateway("redis", upstream, key_file, 1, installation)
+    pair = {"local": local, "redis": (address, process)}
+    before = cpu_seconds(server.pid)
+    runs = [side_by_side(cast, pair, call, n, options.rounds, options.seconds) for n in (1, 32)]
+    counted = sum(run["requests"] for found in runs for run in found["runs"]["redis"])
+    for found in runs:
+        found["median_p50_us"] = {name: statistics.median(run["p50_us"] for run in done) for name, done in found["runs"].items()}
+    return {"runs": runs, "server_cpu_us": round((cpu_seconds(server.pid) - before) * 1e6 / max(1, counted), 2)}
 
 
 def streams(cast, options, token, key_file):
@@ -289,6 +315,12 @@ def table(found):
     rows.append(f"| authorize, 10 rules and 1,000 rules | | {steps['authorize_10_rules']:.2f} µs, "
                 f"{steps['authorize_1000_rules']:.2f} µs | |")
     rows.append(f"| filter 500 tools (200 KB) | | {steps['filter_500_tools'] / 1000:.2f} ms | |")
+    for run in found["redis"]["runs"]:
+        cost, p50 = run["median_cpu_us"], run["median_p50_us"]
+        many_or_one = "connection" if run["connections"] == 1 else "connections"
+        rows.append(f"| a limit counted in Redis, {run['connections']} {many_or_one}: CPU a request, median time of an answer "
+                    f"| {cost['local']:.1f} µs, {p50['local']:.0f} µs counted locally | {cost['redis']:.1f} µs, {p50['redis']:.0f} µs "
+                    f"| {run['ratio']:.2f} |")
     if "streams" in found:
         through, direct = found["streams"]["gateway"], found["streams"]["direct"]
         rows.append(f"| an event's way, half of them under | {direct['p50_us']} µs without | {through['p50_us']} µs | |")

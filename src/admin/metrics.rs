@@ -25,6 +25,7 @@ struct Gathered {
     failures: u64,
     errors: usize,
     stale: usize,
+    store: bool,
     read_at: f64,
     started: f64,
     version: &'static str,
@@ -49,6 +50,7 @@ pub fn text(admin: &Admin, snapshot: &Snapshot) -> Result<String, fmt::Error> {
         failures: found.failures,
         errors: found.errors.len(),
         stale: found.stale.len(),
+        store: snapshot.store.trouble().is_none(),
         read_at: seconds(found.at),
         started: seconds(admin.started),
         version: admin.version,
@@ -102,6 +104,7 @@ impl prometheus_client::collector::Collector for Gathered {
             ("portcullis_generation", "The generation that serves", self.generation),
             ("portcullis_policy_errors", "Errors in the files as they were read last", count_of(self.errors)),
             ("portcullis_policies_stale", "Broken policies whose last good version serves", count_of(self.stale)),
+            ("portcullis_store_reached", "Whether the store answers (1) or is lost (0)", u64::from(self.store)),
         ];
         for (name, help, value) in gauges {
             ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, Gauge)?)?;

@@ -42,6 +42,7 @@ pub fn json(admin: &Admin, snapshot: &Snapshot) -> Value {
         "read": seconds(found.at),
         "requests_in_flight": requests,
         "streams_open": streams,
+        "store": { "reached": snapshot.store.trouble().is_none(), "trouble": snapshot.store.trouble() },
         "services": services.collect::<Vec<_>>(),
         "problems": problems.collect::<Vec<_>>(),
         "stale": stale.collect::<Vec<_>>(),
@@ -57,6 +58,7 @@ struct Page<'a> {
     services: Vec<Row<'a>>,
     problems: &'a [Problem],
     stale: Vec<(&'a str, u64)>,
+    store: Option<String>,
     requests: usize,
     streams: usize,
 }
@@ -88,6 +90,7 @@ pub fn page(admin: &Admin, snapshot: &Snapshot) -> askama::Result<String> {
         services: services.collect(),
         problems: &found.errors,
         stale: found.stale.iter().map(|(file, since)| (file.as_str(), since.elapsed().as_secs())).collect(),
+        store: snapshot.store.trouble(),
         requests,
         streams,
     }

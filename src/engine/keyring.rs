@@ -27,6 +27,8 @@ const AFTER: i64 = 2 * 24 * 3600;
 const KEPT: i64 = 400 * 24 * 3600;
 /// Seconds after which the row is read again: another replica may have rotated.
 const FRESH: i64 = 60;
+/// Seconds after which it is read again for a key that is not known.
+const NEWS: i64 = 2;
 
 /// One key as the store keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +44,12 @@ struct Ring {
     keys: Vec<(i64, Signer)>,
     jwks: Bytes,
     read_at: i64,
+}
+
+impl Ring {
+    fn verifier(&self, kid: &str) -> Option<Arc<Key>> {
+        self.keys.iter().find(|(_, signer)| signer.kid() == kid).map(|(_, signer)| Arc::clone(signer.verifier()))
+    }
 }
 
 /// The keys of one algorithm.
@@ -95,20 +103,53 @@ impl Keyring {
     /// # Errors
     /// No key can be had.
     pub async fn key(&self, vault: &Vault, kid: &str) -> Result<Option<Arc<Key>>, VaultError> {
-        let ring = self.ring(vault).await?;
-        Ok(ring.keys.iter().find(|(_, signer)| signer.kid() == kid).map(|(_, signer)| Arc::clone(signer.verifier())))
+        let known = self.ring(vault).await?;
+        let found = known.verifier(kid);
+        if found.is_some() || vault.now() - known.read_at < NEWS {
+            return Ok(found);
+        }
+        // Another replica may have made it a moment ago.
+        Ok(self.renewed(vault, NEWS).await?.verifier(kid))
+    }
+
+    /// Reads the keys again if they are in use, so that no request has to. Tells whether they were gone: whoever kept them
+    /// has lost its memory, and there are new ones.
+    ///
+    /// # Errors
+    /// The store cannot be asked; the keys stay as they were.
+    pub async fn refresh(&self, vault: &Vault) -> Result<bool, VaultError> {
+        let known = self.current.load_full();
+        if known.keys.is_empty() {
+            return Ok(false);
+        }
+        let _turn = self.turn.lock().await;
+        let ring = self.read(vault).await?;
+        let kept = known.keys.iter().any(|(_, signer)| ring.verifier(signer.kid()).is_some());
+        self.current.store(Arc::new(ring));
+        Ok(!kept)
     }
 
     /// The ring as it is, read anew once a minute and rotated when it is time. A store that cannot be asked leaves it as it
     /// was.
     async fn ring(&self, vault: &Vault) -> Result<Arc<Ring>, VaultError> {
+        self.renewed(vault, FRESH).await
+    }
+
+    /// The ring as it was read less than `age` seconds ago.
+    async fn renewed(&self, vault: &Vault, age: i64) -> Result<Arc<Ring>, VaultError> {
+        let is_fresh = |ring: &Ring| !ring.keys.is_empty() && (vault.now() - ring.read_at).abs() < age;
         let known = self.current.load_full();
-        if !known.keys.is_empty() && (vault.now() - known.read_at).abs() < FRESH {
+        if is_fresh(&known) {
             return Ok(known);
         }
-        let _turn = self.turn.lock().await;
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            // Somebody reads: whoever has keys need not wait for that.
+            Err(_) if !known.keys.is_empty() && age >= FRESH => return Ok(known),
+            Err(_) => self.turn.lock().await,
+        };
         let known = self.current.load_full();
-        if !known.keys.is_empty() && (vault.now() - known.read_at).abs() < FRESH {
+        if is_fresh(&known) {
             return Ok(known);
         }
         match self.read(vault).await {
@@ -119,7 +160,7 @@ impl Keyring {
             }
             Err(error) if known.keys.is_empty() => Err(error),
             Err(error) => {
-                tracing::warn!(event = "signing-keys-unread", %error, "the signing keys stay as they were");
+                tracing::debug!(event = "signing-keys-unread", %error, "the signing keys stay as they were");
                 Ok(known)
             }
         }

@@ -51,6 +51,16 @@ impl Revocations {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps everything that is known to be revoked for `lifetime` seconds, whatever the store says: it was emptied, and
+    /// what it forgot must not come back to life.
+    pub fn keep(&self, vault: &Vault, lifetime: i64) {
+        let until = vault.now().saturating_add(lifetime);
+        let mut unsaved = self.unsaved();
+        for id in self.ids.load().iter() {
+            unsaved.entry(id.clone()).or_insert(until);
+        }
+    }
+
     /// Reads what is revoked. What this process revoked since stays revoked.
     ///
     /// # Errors

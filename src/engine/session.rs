@@ -1,6 +1,7 @@
 //! Session ids that only their owner can use: the upstream's id, sealed for one identity at one service.
 //!
-//! Nothing is stored: a made-up id costs one failed decryption. An id is no credential; every request carries a token.
+//! The keys come from the secrets of the installation, so that every replica opens them; without secrets they end with the
+//! process. Nothing is stored: a made-up id costs one failed decryption. An id is no credential; every request carries a token.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 
 use super::decision::{Denial, Reason};
+use super::vault::derive;
 use crate::oauth::identity::Identity;
 
 /// The form of a sealed id; ids of another form are unknown.
@@ -31,9 +33,9 @@ pub struct Session {
     pub revision: String,
 }
 
-/// Seals and opens session ids with one key.
+/// Seals session ids with its first key, and opens them with any.
 pub struct Sealer {
-    key: RandomizedNonceKey,
+    keys: Vec<RandomizedNonceKey>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -48,10 +50,26 @@ impl Sealer {
     /// # Errors
     /// When the system's random source fails; the process must not start then.
     pub fn random() -> Result<Self, Denial> {
-        let failed = |_| Denial::new(Reason::RandomFailed);
         let mut key = [0_u8; 32];
         OsRng.try_fill_bytes(&mut key).map_err(|error| Denial::new(Reason::RandomFailed).because(error.to_string()))?;
-        RandomizedNonceKey::new(&AES_256_GCM, &key).map(|key| Self { key }).map_err(failed)
+        Self::with(std::iter::once(key))
+    }
+
+    /// A sealer whose keys come from `secrets`, so that every replica and every later process opens what it seals. The
+    /// first seals.
+    ///
+    /// # Errors
+    /// There is no secret.
+    pub fn derived(secrets: &[&[u8]]) -> Result<Self, Denial> {
+        Self::with(secrets.iter().map(|secret| derive(secret, b"portcullis session 1")))
+    }
+
+    fn with(keys: impl Iterator<Item = [u8; 32]>) -> Result<Self, Denial> {
+        let keys: Result<Vec<_>, _> = keys.map(|key| RandomizedNonceKey::new(&AES_256_GCM, &key)).collect();
+        match keys {
+            Ok(keys) if !keys.is_empty() => Ok(Self { keys }),
+            _ => Err(Denial::new(Reason::RandomFailed).because("there is no key for sessions")),
+        }
     }
 
     /// Seals an upstream's session id for `identity` at `service`.
@@ -72,7 +90,9 @@ impl Sealer {
         sealed.extend_from_slice(revision);
         sealed.extend_from_slice(id);
         let nonce = self
-            .key
+            .keys
+            .first()
+            .ok_or_else(|| Denial::new(Reason::RandomFailed))?
             .seal_in_place_append_tag(Aad::from(owner(service, identity)), &mut sealed)
             .map_err(|_| Denial::new(Reason::RandomFailed))?;
         let mut whole = Vec::with_capacity(1 + NONCE_LEN + sealed.len());
@@ -100,9 +120,14 @@ impl Sealer {
         if *version != VERSION {
             return None;
         }
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut opened = sealed.to_vec();
-        let opened = &*self.key.open_in_place(nonce, Aad::from(owner(service, identity)), &mut opened).ok()?;
+        let nonce: [u8; NONCE_LEN] = nonce.try_into().ok()?;
+        let opened = self.keys.iter().find_map(|key| {
+            let mut opened = sealed.to_vec();
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            let length = key.open_in_place(nonce, Aad::from(owner(service, identity)), &mut opened).ok()?.len();
+            opened.truncate(length);
+            Some(opened)
+        })?;
         let (sealed_at, rest) = opened.split_first_chunk()?;
         let age = now.checked_sub(i64::from_be_bytes(*sealed_at))?;
         let (length, rest) = rest.split_first()?;
@@ -164,6 +189,21 @@ mod tests {
         unknown("github", identity("alice", Some("other")), 100);
         unknown("github", Identity::anonymous(), 100);
         unknown("jira", identity("alice", Some("cli")), 100);
+    }
+
+    #[test]
+    fn m01_replicas_with_one_secret_open_each_others_ids_also_while_it_is_changed() {
+        let alice = identity("alice", None);
+        let (old, new) =
+            (b"an-old-secret-of-the-installation".as_slice(), b"a-new-secret-of-the-installation!".as_slice());
+        let sealer = |secrets: &[&[u8]]| Sealer::derived(secrets).unwrap();
+        let id = sealer(&[old]).seal(&session(b"upstream-1"), "github", &alice, 0).unwrap();
+        let opened = |sealer: &Sealer, id: &str| sealer.open(id.as_bytes(), "github", &alice, 0).is_ok();
+        assert!(opened(&sealer(&[old]), &id) && opened(&sealer(&[new, old]), &id) && opened(&sealer(&[old, new]), &id));
+        assert!(!opened(&sealer(&[new]), &id), "a secret that is taken away opens nothing");
+        let id = sealer(&[new, old]).seal(&session(b"upstream-1"), "github", &alice, 0).unwrap();
+        assert!(opened(&sealer(&[new]), &id), "the first seals");
+        assert!(Sealer::derived(&[]).is_err());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use super::limits::AddressLimit;
 use super::routes::RouteTable;
 use super::service::Service;
+use super::session::Sealer;
+use super::store::Store;
 
 /// Who may ask the admin listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +34,10 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// Failures per address before anything is verified.
     pub address_limit: Arc<AddressLimit>,
+    /// Where flow state is kept, to tell how it is.
+    pub store: Arc<dyn Store>,
+    /// Seals session ids with the secrets of the installation, when it has any.
+    pub sealer: Option<Arc<Sealer>>,
     /// Claims that the audit record may name.
     pub logged_claims: Vec<String>,
     /// Arguments that the audit record may name.

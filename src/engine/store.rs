@@ -140,4 +140,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The store cannot be asked.
     async fn changes(&self, table: Table) -> Result<u64, StoreError>;
+
+    /// Why it cannot be asked at the moment, as far as that is known without asking.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }

@@ -127,7 +127,7 @@ impl Vault {
     /// # Errors
     /// The random source fails.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, secrets: &[&[u8]]) -> Result<Self, RandomFailed> {
-        let mut keys: Vec<[u8; 32]> = secrets.iter().map(|secret| mac(secret, &[b"portcullis vault 1"])).collect();
+        let mut keys: Vec<[u8; 32]> = secrets.iter().map(|secret| derive(secret, b"portcullis vault 1")).collect();
         if keys.is_empty() {
             keys.push(random()?);
         }
@@ -346,6 +346,11 @@ fn epoch(purpose: Purpose, now: i64) -> i64 {
 /// The name of the row that `digest` names.
 fn named(key: &[u8; 32], table: Table, digest: &[u8; 32]) -> Name {
     mac(key, &[b"name", table.as_str().as_bytes(), digest])
+}
+
+/// The key that a secret is for one purpose.
+pub(in crate::engine) fn derive(secret: &[u8], purpose: &[u8]) -> [u8; 32] {
+    mac(secret, &[purpose])
 }
 
 fn subkey(key: &[u8; 32], label: &[u8], epoch: &[u8]) -> [u8; 32] {

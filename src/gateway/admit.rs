@@ -79,7 +79,7 @@ impl Gateway {
         exchange.identity = Some(pipeline.authentication.identify(token).await?);
         let permit = if session.req_header().method == Method::POST {
             exchange.body = body::read(session, pipeline.body_limit, &self.budget, exchange).await?;
-            self.admit_messages(session.req_header(), exchange, &service, pipeline)?
+            self.admit_messages(session.req_header(), exchange, &service, pipeline).await?
         } else {
             if !session.is_body_empty() {
                 return Err(Denial::new(Reason::MalformedRequest).because("only POST carries a body"));
@@ -91,7 +91,7 @@ impl Gateway {
     }
 
     /// A POST: every message of it is judged, and one that is refused refuses all.
-    fn admit_messages(
+    async fn admit_messages(
         &self,
         head: &RequestHeader,
         exchange: &mut Exchange,
@@ -113,7 +113,7 @@ impl Gateway {
         }
         exchange.plan = Plan::of(messages, batch);
         if exchange.era == Era::Legacy && exchange.plan.revision.is_none() {
-            exchange.session = self.open_session(head, service, &identity)?;
+            exchange.session = self.open_session(head, exchange, service, &identity)?;
         }
         if batch && !may_batch(exchange.session.as_ref(), &head.headers) {
             return Err(Denial::new(Reason::BatchRefused));
@@ -130,7 +130,7 @@ impl Gateway {
             permit = Some(decided);
         }
         let operations = messages.iter().map(|message| &message.operation);
-        exchange.tickets = self.take_limits(pipeline, exchange, operations)?;
+        exchange.tickets = self.take_limits(pipeline, exchange, operations).await?;
         // A batch goes by its first request: whatever must be told is told to the one who awaits it.
         let request = messages.iter().find(|message| matches!(message.kind, Kind::Request { .. }));
         if let Some(message) = request.or(messages.first()).filter(|_| batch) {
@@ -178,7 +178,7 @@ impl Gateway {
         era::check_session_version(version, &pipeline.revisions).map_err(|error| refused(error, exchange))?;
         let identity = exchange.identity.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
         let permit = pipeline.access.decide(&identity, &SESSION, Era::Legacy, &mut exchange.undecided)?;
-        exchange.session = self.open_session(head, service, &identity)?;
+        exchange.session = self.open_session(head, exchange, service, &identity)?;
         if exchange.session.is_none() {
             // A stream without a session would be nobody's: clients take this for "not offered" (MCP transports).
             return Err(Denial::new(Reason::MethodRefused));
@@ -194,35 +194,25 @@ impl Gateway {
     fn open_session(
         &self,
         head: &RequestHeader,
+        exchange: &Exchange,
         service: &Service,
         identity: &Identity,
     ) -> Result<Option<Session>, Denial> {
         let Some(id) = head.headers.get("mcp-session-id") else { return Ok(None) };
-        self.sealer.open(id.as_bytes(), &service.name, identity, self.clock.unix()).map(Some)
+        self.sealer(&exchange.snapshot).open(id.as_bytes(), &service.name, identity, self.clock.unix()).map(Some)
     }
 
     /// Every message counts; the places of all are taken or none.
-    fn take_limits<'m>(
+    async fn take_limits<'m>(
         &self,
         pipeline: &Pipeline,
         exchange: &Exchange,
-        operations: impl Iterator<Item = &'m Operation<'m>>,
+        operations: impl Iterator<Item = &'m Operation<'m>> + Clone + Send,
     ) -> Result<Vec<Ticket>, Denial> {
         let (Some(identity), Some(address)) = (&exchange.identity, exchange.address) else {
             return Err(Denial::new(Reason::Internal));
         };
-        let now = self.clock.monotonic();
-        let mut tickets: Vec<Ticket> = Vec::new();
-        for operation in operations {
-            match pipeline.limits.take(identity, address, operation, now) {
-                Ok(ticket) => tickets.push(ticket),
-                Err(denial) => {
-                    tickets.into_iter().for_each(Ticket::give_back);
-                    return Err(denial);
-                }
-            }
-        }
-        Ok(tickets)
+        pipeline.limits.take_all(identity, address, operations, self.clock.monotonic()).await
     }
 }
 

@@ -57,7 +57,8 @@ fn patience(size: usize) -> Duration {
 #[derive(Debug, Clone)]
 pub struct Gateway {
     current: Arc<ArcSwap<Snapshot>>,
-    sealer: Arc<Sealer>,
+    /// For installations without secrets of their own: ids end with the process.
+    own_sealer: Arc<Sealer>,
     tasks: Arc<TaskOwners>,
     streams: Arc<StreamLimit>,
     budget: Budget,
@@ -73,10 +74,10 @@ impl Gateway {
     /// # Errors
     /// When the system's random source fails.
     pub fn new(current: Arc<ArcSwap<Snapshot>>, sink: Sink, clock: Arc<dyn Clock>) -> Result<Self, Denial> {
-        let sealer = Arc::new(Sealer::random()?);
+        let own_sealer = Arc::new(Sealer::random()?);
         Ok(Self {
             current,
-            sealer,
+            own_sealer,
             tasks: Arc::default(),
             streams: Arc::default(),
             budget: Budget::default(),
@@ -109,6 +110,10 @@ impl Gateway {
         let service = exchange.service.as_ref().map(|service| &*service.counts);
         self.counters.count(service, ended, exchange.started.elapsed());
         self.sink.line(audit::line(exchange));
+    }
+
+    fn sealer<'a>(&'a self, snapshot: &'a Snapshot) -> &'a Sealer {
+        snapshot.sealer.as_ref().unwrap_or(&self.own_sealer)
     }
 }
 

@@ -119,6 +119,8 @@ codes! {
     RESTART_SIGNS_OUT = "restart-signs-out";
     /// A route among the endpoints of another service.
     ENDPOINT_ROUTE = "endpoint-route";
+    /// A store off this machine that would be spoken to in the clear.
+    PLAIN_STORE = "plain-store";
     /// A store that cannot be opened.
     STORE_UNUSABLE = "store-unusable";
     /// A setting that cannot change while the process runs.

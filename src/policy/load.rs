@@ -192,7 +192,7 @@ fn refuse_what_needs_a_restart(context: &mut Context<'_>, running: &Installation
         ("log.file", "/log/file")
     } else if address(running) != address(new) {
         ("admin.address", "/admin")
-    } else if running.store.clone().unwrap_or_default() != new.store.clone().unwrap_or_default() {
+    } else if !running.store.clone().unwrap_or_default().is_where(&new.store.clone().unwrap_or_default()) {
         ("store", "/store")
     } else {
         return;

@@ -17,7 +17,7 @@ use crate::credentials::token_endpoint::TokenRequest;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn, StaticClient};
-use crate::engine::limits::{Key, LimitKind, LimitSelector};
+use crate::engine::limits::{Key, LimitKind, LimitSelector, OnLoss};
 use crate::engine::service::{DenialForm, IdentityHeaders, RulePlaces, ServerRequests, UriForm};
 use crate::engine::snapshot::AdminAccess;
 use crate::mcp::era::Revisions;
@@ -125,6 +125,14 @@ pub struct Log {
     pub claims: Vec<String>,
     /// Arguments that may be logged.
     pub arguments: Vec<String>,
+}
+
+impl Installation {
+    /// Whether limits are counted together with other replicas.
+    #[must_use]
+    pub fn shares_counts(&self) -> bool {
+        self.store.as_ref().is_some_and(stores::Settings::is_shared)
+    }
 }
 
 /// A certificate or key in DER. Prints as its hash.
@@ -284,4 +292,6 @@ pub struct LimitSpec {
     pub per: Vec<Key>,
     /// What it counts.
     pub selector: LimitSelector,
+    /// What it does while whoever counts it for all replicas cannot be asked.
+    pub on_loss: OnLoss,
 }

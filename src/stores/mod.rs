@@ -2,13 +2,18 @@
 
 pub mod file;
 pub mod memory;
+pub mod redis;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use self::file::File;
 use self::memory::Memory;
+use self::redis::{Redis, RedisSettings};
 use crate::engine::clock::Clock;
+use crate::engine::limits::Counts;
 use crate::engine::store::Store;
 
 /// Which store an installation has.
@@ -19,6 +24,14 @@ pub enum Settings {
     Memory,
     /// In a file of this machine, for one process.
     File(PathBuf),
+    /// In Redis or Valkey, for several processes.
+    Redis(Box<RedisSettings>),
+}
+
+impl From<RedisSettings> for Settings {
+    fn from(settings: RedisSettings) -> Self {
+        Self::Redis(Box::new(settings))
+    }
 }
 
 impl Settings {
@@ -26,6 +39,21 @@ impl Settings {
     #[must_use]
     pub fn is_durable(&self) -> bool {
         !matches!(self, Self::Memory)
+    }
+
+    /// Whether several processes may use it at once, so that limits are counted there too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// Whether it is the same store, though it may be reached by another password.
+    #[must_use]
+    pub fn is_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Redis(one), Self::Redis(other)) => one.is_where(other),
+            _ => self == other,
+        }
     }
 }
 
@@ -39,14 +67,47 @@ pub struct OpenError {
     pub help: &'static str,
 }
 
-/// Opens the store.
+/// A store that is open.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Keeps rows.
+    pub store: Arc<dyn Store>,
+    redis: Option<Arc<Redis>>,
+}
+
+impl Opened {
+    /// An empty store in memory.
+    #[must_use]
+    pub fn memory(clock: Arc<dyn Clock>) -> Self {
+        Self { store: Arc::new(Memory::new(clock)), redis: None }
+    }
+
+    /// Who counts limits for all replicas, where there can be several.
+    #[must_use]
+    pub fn counts(&self) -> Option<Arc<dyn Counts>> {
+        self.redis.clone().map(|redis| redis as Arc<dyn Counts>)
+    }
+
+    /// Takes over what may change while the store is open: how the gateway logs in.
+    pub fn renew(&self, settings: &Settings) {
+        if let (Some(redis), Settings::Redis(settings)) = (&self.redis, settings) {
+            redis.renew(settings);
+        }
+    }
+}
+
+/// Opens the store. Its connections are kept on `runtime`.
 ///
 /// # Errors
-/// It cannot be used.
-pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+/// It cannot be used. A server that cannot be reached is no error: it may be back before it is needed.
+pub fn open(settings: &Settings, clock: Arc<dyn Clock>, runtime: &Handle) -> Result<Opened, OpenError> {
     Ok(match settings {
-        Settings::Memory => Arc::new(Memory::new(clock)),
-        Settings::File(path) => Arc::new(File::open(path, clock)?),
+        Settings::Memory => Opened::memory(clock),
+        Settings::File(path) => Opened { store: Arc::new(File::open(path, clock)?), redis: None },
+        Settings::Redis(settings) => {
+            let redis = Arc::new(Redis::new(RedisSettings::clone(settings), runtime));
+            Opened { store: Arc::clone(&redis) as Arc<dyn Store>, redis: Some(redis) }
+        }
     })
 }
 

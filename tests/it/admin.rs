@@ -20,7 +20,7 @@ async fn scene(more: &str) -> (Upstream, Gateway, SocketAddr) {
     (upstream, gateway, free)
 }
 
-async fn ask(admin: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+pub async fn ask(admin: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = reqwest::Client::new().get(format!("http://{admin}{path}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -29,7 +29,7 @@ async fn ask(admin: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, S
     (answer.status().as_u16(), answer.text().await.expect("its body"))
 }
 
-async fn status(admin: SocketAddr) -> Value {
+pub async fn status(admin: SocketAddr) -> Value {
     serde_json::from_str(&ask(admin, "/status", &[]).await.1).expect("the status is JSON")
 }
 

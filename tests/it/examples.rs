@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::support::client::Reply;
 use crate::support::gateway::{BINARY, Setup};
 use crate::support::issuer::{merged, now};
-use crate::support::{Client, Gateway, Issuer, Key, Upstream};
+use crate::support::{Client, Gateway, Issuer, Key, Redis, Upstream};
 
 const SECRET: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a0-Zq3vX8kT1mW6yR4uP7sN2cL5hJ9gF0dB";
 /// What the examples name, and what stands there in a test.
@@ -234,6 +234,22 @@ async fn a_service_that_issues_its_own_tokens_says_so_and_takes_no_others() {
     names_itself(&stage, "/example/mcp", None, (&stage.gateway.url("/example/mcp"), "Example records")).await;
     let stage = Stage::of("policies/demo.yaml", |text| text).await;
     names_itself(&stage, "/mcp", None, (&stage.gateway.url("/mcp"), "Demo Notes")).await;
+}
+
+#[tokio::test]
+async fn replicas_over_one_redis_are_one_issuer() {
+    let redis = Redis::start(&[]);
+    let own = format!("redis://127.0.0.1:{}", redis.port());
+    let mut published = Vec::new();
+    for _ in 0..2 {
+        let stage = Stage::of("examples/redis", |text| text.replace("redis://127.0.0.1:6379", &own)).await;
+        names_itself(&stage, "/wiki/mcp", Some("mcp.example.com"), &format!("{PUBLIC}/wiki/mcp")).await;
+        let client = Client::new(&stage.gateway.url("/wiki/mcp")).host("mcp.example.com");
+        published.push(client.fetch("/wiki/mcp/jwks").await.json());
+    }
+    assert!(published[0]["keys"][0]["kid"].is_string(), "{published:?}");
+    assert_eq!(published[0], published[1], "they sign with the same keys");
+    assert!(redis.ask("KEYS *").contains("{wiki:keys}:rows"));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod mcp;
 mod own;
 mod promises;
 mod reload;
+mod replicas;
 mod rules;
 mod sdk;
 mod sdk_oauth;

@@ -4,10 +4,15 @@
 //! subscriptions and lifecycle never do, so `initialize` and `server/discover` are never answered with 429. Memory is
 //! bounded: a limit keeps a million buckets at most; when all of them are in use, a caller without one is refused for a
 //! second. Keys come from the verified identity, never from what a client may choose freely.
+//!
+//! Where the replicas of an installation have a place to count together, all limits of a request are taken there, in one
+//! round trip; while it is lost, each says by itself whether it is counted here or refuses.
 
 mod address;
+mod shared;
 mod state;
 mod streams;
+mod ticket;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,12 +20,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use address::{AddressLimit, network};
+pub use shared::{Counts, Measure, Place, Shared, Taken, Want};
 pub use state::LimitState;
 use state::Pace;
 pub use streams::{StreamLimit, StreamPlace};
+pub use ticket::Ticket;
 
 use super::access::pattern::NamePattern;
-use super::decision::{Denial, Reason};
+use super::decision::Reason;
 use crate::mcp::operation::Operation;
 use crate::oauth::identity::Identity;
 
@@ -80,6 +87,16 @@ pub enum Key {
     Service,
 }
 
+/// What a shared limit does while whoever counts it cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    /// Every replica counts by itself: together they let through no more than the limit times their number.
+    #[default]
+    Local,
+    /// What it counts is refused.
+    Deny,
+}
+
 /// Why a limit is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
@@ -112,6 +129,9 @@ pub struct Limit {
     tools: Vec<NamePattern>,
     methods: Vec<NamePattern>,
     state: Arc<LimitState>,
+    on_loss: OnLoss,
+    /// What it is across replicas and reloads: all but how much it permits.
+    id: String,
 }
 
 /// Narrows a limit; what any of the two names is counted, everything when both are empty.
@@ -164,7 +184,14 @@ impl Limit {
         if per.contains(&Key::Tool) && calls {
             return Err(LimitError::NoTool);
         }
-        Ok(Self { kind, pace, per, tools, methods, state })
+        let id = shared::id(kind, &per, &tools, &methods);
+        Ok(Self { kind, pace, per, tools, methods, state, on_loss: OnLoss::default(), id })
+    }
+
+    /// The same limit, which does this while whoever counts it cannot be asked.
+    #[must_use]
+    pub fn on_loss(self, on_loss: OnLoss) -> Self {
+        Self { on_loss, ..self }
     }
 
     /// The buckets, to be given to the limit that takes this one's place.
@@ -183,7 +210,8 @@ impl Limit {
             || self.methods.iter().any(|pattern| pattern.matches(counted.method()))
     }
 
-    fn key(&self, identity: &Identity, address: IpAddr, counted: Counted<'_>) -> u128 {
+    /// Whom and what a request is counted by.
+    fn counted_by<'a>(&self, identity: &'a Identity, address: IpAddr, counted: Counted<'a>) -> CountedBy<'a> {
         let by = |key| self.per.contains(&key);
         let subject = by(Key::Subject).then(|| {
             // Without a subject the client stands in: a bare issuer would throw all of its machines together.
@@ -194,8 +222,11 @@ impl Limit {
         let tool = if let (true, Counted::Tool(name)) = (by(Key::Tool), counted) { Some(name) } else { None };
         // Callers without an identity have nothing else to be told apart by.
         let by_address = by(Key::Address) || (identity.is_anonymous() && (by(Key::Subject) || by(Key::Client)));
-        let address = by_address.then(|| address::network(address));
-        self.state.key(&(subject, client, tool, address))
+        CountedBy { subject, client, tool, address: by_address.then(|| address::network(address)) }
+    }
+
+    fn key(&self, identity: &Identity, address: IpAddr, counted: Counted<'_>) -> u128 {
+        self.state.key(&self.counted_by(identity, address, counted))
     }
 
     fn take(&self, key: u128, now: Instant) -> Result<(), Duration> {
@@ -218,6 +249,15 @@ impl Limit {
             LimitKind::Concurrent { .. } => Reason::ConcurrencyLimited,
         }
     }
+}
+
+/// Whom and what a request is counted by.
+#[derive(Debug, Hash)]
+struct CountedBy<'a> {
+    subject: Option<(&'a str, Option<&'a str>, Option<&'a str>)>,
+    client: Option<Option<&'a str>>,
+    tool: Option<&'a str>,
+    address: Option<IpAddr>,
 }
 
 /// An operation that limits count.
@@ -254,81 +294,27 @@ impl<'a> Counted<'a> {
 
 /// All limits of a service.
 #[derive(Debug, Default)]
-pub struct Limits(Vec<Limit>);
+pub struct Limits {
+    limits: Vec<Limit>,
+    shared: Option<Shared>,
+}
 
 impl Limits {
-    /// These limits.
+    /// These limits, counted here.
     #[must_use]
     pub fn new(limits: Vec<Limit>) -> Self {
-        Self(limits)
+        Self { limits, shared: None }
+    }
+
+    /// The same limits, counted with all replicas.
+    #[must_use]
+    pub fn shared_by(self, shared: Shared) -> Self {
+        Self { shared: Some(shared), ..self }
     }
 
     /// The limits, in the order of the policy.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
-        &self.0
-    }
-
-    /// Takes from every limit that fits, or from none. The ticket holds the places in flight until it is dropped.
-    ///
-    /// # Errors
-    /// [`Reason::RateLimited`] or [`Reason::ConcurrencyLimited`], whichever means the longest wait, which is named.
-    pub fn take(
-        &self,
-        identity: &Identity,
-        address: IpAddr,
-        operation: &Operation<'_>,
-        now: Instant,
-    ) -> Result<Ticket, Denial> {
-        let mut ticket = Ticket::default();
-        let Some(counted) = Counted::of(operation) else { return Ok(ticket) };
-        let mut taken: Vec<(&Limit, u128)> = Vec::with_capacity(self.0.len());
-        let mut longest: Option<(Duration, usize, Reason)> = None;
-        for (place, limit) in self.0.iter().enumerate().filter(|(_, limit)| limit.fits(counted)) {
-            let key = limit.key(identity, address, counted);
-            match limit.take(key, now) {
-                Ok(()) => taken.push((limit, key)),
-                Err(wait) if longest.is_none_or(|(known, _, _)| wait > known) => {
-                    longest = Some((wait, place, limit.reason()));
-                }
-                Err(_) => {}
-            }
-        }
-        if let Some((wait, place, reason)) = longest {
-            taken.iter().for_each(|(limit, key)| limit.give_back(*key));
-            return Err(Denial::new(reason).retry_after(wait).because(format!("limit {place} is exhausted")));
-        }
-        for (limit, key) in taken {
-            match limit.kind {
-                LimitKind::Concurrent { .. } => ticket.held.push((Arc::clone(&limit.state), key)),
-                LimitKind::Rate { .. } => ticket.taken.push((Arc::clone(&limit.state), key, limit.pace)),
-            }
-        }
-        Ok(ticket)
-    }
-}
-
-/// The places in flight of one request, given back when it is dropped.
-#[derive(Debug, Default)]
-#[must_use = "a ticket that is dropped holds nothing"]
-pub struct Ticket {
-    held: Vec<(Arc<LimitState>, u128)>,
-    taken: Vec<(Arc<LimitState>, u128, Pace)>,
-}
-
-impl Ticket {
-    /// Gives back everything: what it was for does not happen.
-    pub fn give_back(self) {
-        for (state, key, pace) in &self.taken {
-            state.refund(*key, *pace);
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        for (state, key) in self.held.drain(..) {
-            state.release(key);
-        }
+        &self.limits
     }
 }

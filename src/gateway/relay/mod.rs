@@ -211,7 +211,7 @@ fn session_id(
     };
     let revision = exchange.plan.revision.clone().or_else(|| Some(exchange.session.as_ref()?.revision.clone()));
     let new = Session { upstream_id: id.as_bytes().to_vec(), revision: revision.unwrap_or_default() };
-    let sealed = gateway.sealer.seal(&new, &service.name, identity, gateway.clock.unix())?;
+    let sealed = gateway.sealer(&exchange.snapshot).seal(&new, &service.name, identity, gateway.clock.unix())?;
     HeaderValue::from_str(&sealed).map(Some).map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))
 }
 

@@ -13,30 +13,35 @@ use crate::engine::decision::{Denial, Reason};
 use crate::engine::documents::Documents;
 use crate::engine::issuing::{Issuing, Throttle, Works};
 use crate::engine::keyring::Keyring;
+use crate::engine::limits::Shared;
 use crate::engine::provider::Provider;
 use crate::engine::revocations::Revocations;
+use crate::engine::session::Sealer;
 use crate::engine::store::Store;
-use crate::engine::vault::{RandomFailed, Vault, random};
+use crate::engine::vault::{RandomFailed, Vault, VaultError, random};
 use crate::oauth::jws::Algorithm;
 use crate::oauth::server_metadata::ServerMetadata;
 use crate::policy::model::{AuthorizationServer, Service};
 use crate::providers::Surroundings;
 use crate::providers::own::Own;
 use crate::secret::Held;
-use crate::stores::memory::Memory;
-use crate::stores::{self, OpenError, Settings};
+use crate::stores::{self, OpenError, Opened, Settings};
 
 /// How often revocations of other replicas are read: a revoked token ends within five seconds.
 const REVOCATIONS: Duration = Duration::from_secs(2);
+
+/// No token of the gateway lives longer, in seconds.
+const LONGEST_TOKEN: i64 = 24 * 3600;
 
 /// Everything that outlives a snapshot.
 #[derive(Debug)]
 pub(super) struct Workshop {
     clock: Arc<dyn Clock>,
-    store: Arc<dyn Store>,
+    store: Opened,
     /// Whether the installation's store is still to be opened, which is done once.
     opens: bool,
     secrets: Vec<Held>,
+    sealer: Option<Arc<Sealer>>,
     /// What seals while no secret is named. It is made when it is needed, and opens its rows for as long as the process runs.
     random: Option<[u8; 32]>,
     vault: Option<Arc<Vault>>,
@@ -58,21 +63,26 @@ struct Issuer {
 
 /// Work in the background that ends with its owner.
 #[derive(Debug)]
-struct Follower(AbortHandle);
+struct Follower {
+    task: AbortHandle,
+    /// How many it follows.
+    keyrings: usize,
+}
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 impl Workshop {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            store: Arc::new(Memory::new(Arc::clone(&clock))),
+            store: Opened::memory(Arc::clone(&clock)),
             clock,
             opens: false,
             secrets: Vec::new(),
+            sealer: None,
             random: None,
             vault: None,
             keyrings: Vec::new(),
@@ -90,16 +100,37 @@ impl Workshop {
     }
 
     /// Opens the store, if that is still to be done. Other secrets are another vault over the same rows.
-    pub(super) fn take_over(&mut self, store: &Settings, secrets: &[Held]) -> Result<(), OpenError> {
+    pub(super) fn take_over(&mut self, store: &Settings, secrets: &[Held], runtime: &Handle) -> Result<(), OpenError> {
         if self.opens {
-            self.store = stores::open(store, Arc::clone(&self.clock))?;
+            self.store = stores::open(store, Arc::clone(&self.clock), runtime)?;
             self.opens = false;
+        } else {
+            self.store.renew(store);
         }
         if secrets != self.secrets {
             self.secrets = secrets.to_vec();
+            let secrets: Vec<&[u8]> = secrets.iter().map(|held| held.secret.expose()).collect();
+            self.sealer = Sealer::derived(&secrets).ok().map(Arc::new);
             self.forget_vault();
         }
         Ok(())
+    }
+
+    /// Where rows are kept.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store.store)
+    }
+
+    /// Seals session ids with the secrets of the installation; without any, the process does by itself.
+    pub(super) fn sealer(&self) -> Option<Arc<Sealer>> {
+        self.sealer.clone()
+    }
+
+    /// Who counts the limits of a service for all replicas, where there can be several.
+    pub(super) fn shared(&mut self, service: &str) -> Result<Option<Shared>, RandomFailed> {
+        let Some(counts) = self.store.counts() else { return Ok(None) };
+        let clock = Arc::clone(&self.clock);
+        Ok(Some(Shared { counts, vault: self.vault(&clock)?, service: service.into() }))
     }
 
     /// What was fetched through another client is fetched anew.
@@ -122,7 +153,7 @@ impl Workshop {
         }
         let secrets = self.secrets.iter().map(|held| held.secret.expose());
         let secrets: Vec<&[u8]> = secrets.chain(self.random.as_ref().map(<[u8; 32]>::as_slice)).collect();
-        let vault = Arc::new(Vault::new(Arc::clone(&self.store), Arc::clone(clock), &secrets)?);
+        let vault = Arc::new(Vault::new(Arc::clone(&self.store.store), Arc::clone(clock), &secrets)?);
         self.vault = Some(Arc::clone(&vault));
         Ok(vault)
     }
@@ -199,9 +230,10 @@ impl Workshop {
         self.own.retain(|issuer, _| issuers.contains(&&**issuer));
         match &self.vault {
             Some(vault) if !issuers.is_empty() => {
-                if self.follower.is_none() {
-                    let (vault, revocations) = (Arc::clone(vault), Arc::clone(&self.revocations));
-                    self.follower = Some(Follower(runtime.spawn(follow(vault, revocations)).abort_handle()));
+                let keyrings = self.keyrings.len();
+                if self.follower.as_ref().is_none_or(|follower| follower.keyrings != keyrings) {
+                    let following = follow(Arc::clone(vault), Arc::clone(&self.revocations), self.keyrings.clone());
+                    self.follower = Some(Follower { task: runtime.spawn(following).abort_handle(), keyrings });
                 }
             }
             _ => self.follower = None,
@@ -209,13 +241,13 @@ impl Workshop {
     }
 }
 
-async fn follow(vault: Arc<Vault>, revocations: Arc<Revocations>) {
+async fn follow(vault: Arc<Vault>, revocations: Arc<Revocations>, keyrings: Vec<Arc<Keyring>>) {
     let mut every = tokio::time::interval(REVOCATIONS);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lost = false;
     loop {
         every.tick().await;
-        let outcome = revocations.refresh(&vault).await;
+        let outcome = read(&vault, &revocations, &keyrings).await;
         match &outcome {
             Err(error) if !lost => tracing::warn!(event = "revocations-unread", %error, "what was known stays known"),
             Ok(()) if lost => tracing::info!(event = "revocations-read", "revocations are read again"),
@@ -223,6 +255,20 @@ async fn follow(vault: Arc<Vault>, revocations: Arc<Revocations>) {
         }
         lost = outcome.is_err();
     }
+}
+
+/// Reads the signing keys that are in use, and what is revoked.
+async fn read(vault: &Vault, revocations: &Revocations, keyrings: &[Arc<Keyring>]) -> Result<(), VaultError> {
+    for keyring in keyrings {
+        if keyring.refresh(vault).await? {
+            tracing::warn!(
+                event = "store-emptied",
+                "the store has forgotten everything: whoever signed in does so again"
+            );
+            revocations.keep(vault, LONGEST_TOKEN);
+        }
+    }
+    revocations.refresh(vault).await
 }
 
 #[cfg(test)]
@@ -252,7 +298,7 @@ mod tests {
     fn workshop() -> (Workshop, Arc<dyn Clock>) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut workshop = Workshop::new(Arc::clone(&clock));
-        workshop.take_over(&Settings::Memory, &[]).unwrap();
+        workshop.take_over(&Settings::Memory, &[], &Handle::current()).unwrap();
         (workshop, clock)
     }
 
@@ -285,17 +331,17 @@ mod tests {
         };
         let vault = workshop.vault(&clock).unwrap();
         vault.add(Table::Clients, "random", &"kept", 60, "").await.unwrap();
-        workshop.take_over(&Settings::Memory, &[]).unwrap();
+        workshop.take_over(&Settings::Memory, &[], &Handle::current()).unwrap();
         assert!(Arc::ptr_eq(&vault, &workshop.vault(&clock).unwrap()), "nothing changed");
-        workshop.take_over(&Settings::Memory, std::slice::from_ref(&first)).unwrap();
+        workshop.take_over(&Settings::Memory, std::slice::from_ref(&first), &Handle::current()).unwrap();
         let vault = workshop.vault(&clock).unwrap();
         assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
         vault.add(Table::Clients, "first", &"kept", 60, "").await.unwrap();
-        workshop.take_over(&Settings::Memory, &[second.clone(), first]).unwrap();
+        workshop.take_over(&Settings::Memory, &[second.clone(), first], &Handle::current()).unwrap();
         let vault = workshop.vault(&clock).unwrap();
         assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
         assert_eq!(row(&vault, "first").await.as_deref(), Some("kept"));
-        workshop.take_over(&Settings::Memory, &[second]).unwrap();
+        workshop.take_over(&Settings::Memory, &[second], &Handle::current()).unwrap();
         let vault = workshop.vault(&clock).unwrap();
         assert_eq!(row(&vault, "first").await, None, "a key that is taken away opens nothing");
         assert_eq!(row(&vault, "random").await.as_deref(), Some("kept"));
@@ -314,7 +360,7 @@ mod tests {
         assert_ne!(one.generation(), algorithm.generation());
         let other = workshop.provider("b", &issuer, Algorithm::EdDsa, &before);
         assert_ne!(other.generation(), algorithm.generation());
-        workshop.take_over(&Settings::Memory, &[held(&folder, &"a".repeat(40))]).unwrap();
+        workshop.take_over(&Settings::Memory, &[held(&folder, &"a".repeat(40))], &Handle::current()).unwrap();
         let after = works(&mut workshop, &clock);
         assert_ne!(workshop.provider("b", &issuer, Algorithm::EdDsa, &after).generation(), other.generation());
         assert!(Arc::ptr_eq(&before.keyring, &after.keyring) && Arc::ptr_eq(&before.throttle, &after.throttle));

@@ -2,6 +2,7 @@
 
 mod hosts;
 mod issuing;
+mod limits;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use crate::engine::authentication::{Accepted, AudienceCheck, Authentication};
 use crate::engine::clock::Clock;
 use crate::engine::counters::ServiceCounts;
 use crate::engine::decision::{Denial, Reason};
-use crate::engine::limits::{AddressLimit, Limit, LimitState, Limits};
+use crate::engine::limits::{AddressLimit, LimitState};
 use crate::engine::provider::Provider;
 use crate::engine::service::{Pipeline, Service, State};
 use crate::engine::snapshot::Snapshot;
@@ -118,7 +119,7 @@ impl Compiler {
         self.take_over_name_servers(&model.name_servers);
         self.take_over_sign_in_clients(model, entries);
         let store = model.store.clone().unwrap_or_default();
-        self.workshop.take_over(&store, &model.encryption_keys).map_err(|error| {
+        self.workshop.take_over(&store, &model.encryption_keys, &self.surroundings.runtime).map_err(|error| {
             let diagnostic = Diagnostic::error(codes::STORE_UNUSABLE, error.message).help(error.help);
             installation.places.iter().fold(diagnostic, |diagnostic, place| diagnostic.at(place.clone()))
         })?;
@@ -157,6 +158,8 @@ impl Compiler {
             routes,
             trusted_proxies: model.trusted_proxies.clone(),
             address_limit: self.address_limit(model.address_failures),
+            store: self.workshop.store(),
+            sealer: self.workshop.sealer(),
             logged_claims: model.log.claims.clone(),
             logged_arguments: model.log.arguments.clone(),
             admin: model.admin.as_ref().map(|admin| Arc::clone(&admin.access)),
@@ -312,26 +315,6 @@ impl Compiler {
         let provider = definition.start(&self.surroundings)?;
         self.providers.insert(definition.name.clone(), (Arc::clone(definition), Arc::clone(&provider)));
         Ok(provider)
-    }
-
-    /// A limit with the same keys and selector as before keeps its fill.
-    fn limits(&mut self, model: &Model) -> Result<Limits, Denial> {
-        let before = self.limits.remove(&model.name).unwrap_or_default();
-        let mut after = Vec::with_capacity(model.limits.len());
-        let mut limits = Vec::with_capacity(model.limits.len());
-        for spec in &model.limits {
-            let same = before.iter().find(|(old, _)| {
-                old.per == spec.per
-                    && old.selector == spec.selector
-                    && std::mem::discriminant(&old.kind) == std::mem::discriminant(&spec.kind)
-            });
-            let state = same.map_or_else(Arc::default, |(_, state)| Arc::clone(state));
-            let limit = Limit::new(spec.kind, spec.per.clone(), spec.selector.clone(), Arc::clone(&state));
-            limits.push(limit.map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))?);
-            after.push((spec.clone(), state));
-        }
-        self.limits.insert(model.name.clone(), after);
-        Ok(Limits::new(limits))
     }
 
     fn address_limit(&mut self, (count, period): (u32, std::time::Duration)) -> Arc<AddressLimit> {

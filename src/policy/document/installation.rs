@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::provider::ProviderDocument;
-use super::scalar::{DurationText, NameText, RateText, STORE, SecretDocument};
+use super::scalar::{DurationText, NameText, RateText, SecretDocument};
+use super::store::StoreDocument;
 use super::upstream::TimeoutsDocument;
 
 /// The installation: public URL, listeners, trusted proxies, shared providers and defaults. Every key may be left out.
@@ -27,7 +28,8 @@ pub struct InstallationDocument {
     /// Providers that every policy may name.
     pub providers: Option<BTreeMap<NameText, ProviderDocument>>,
     /// Where clients, consents, grants and revocations are kept. `memory` forgets them when the process ends: everybody
-    /// signs in again. `{ file: state/portcullis.redb }` keeps them in a file of this machine, for one gateway, sealed with
+    /// signs in again. `{ file: state/portcullis.redb }` keeps them in a file of this machine, for one gateway; `{ redis:
+    /// { url: ... } }` in Redis or Valkey for several replicas, which then count limits together too. Both are sealed with
     /// `encryption_keys`. Default: `memory`. A change needs a restart.
     pub store: Option<StoreDocument>,
     /// Secrets that seal what is stored and what browsers carry; the first seals, all open, so that a new one is put before
@@ -49,40 +51,6 @@ pub struct InstallationDocument {
     pub admin: Option<AdminDocument>,
     /// What a policy that does not say otherwise has.
     pub defaults: Option<DefaultsDocument>,
-}
-
-/// Where flow state is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StoreDocument {
-    /// In this process, until it ends.
-    Memory,
-    /// In this file, relative to the one that names it.
-    File(String),
-}
-
-impl JsonSchema for StoreDocument {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Store".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "object"],
-            "description": "`memory`, or one of the stores that outlive the process.",
-            "pattern": STORE.pattern,
-            "properties": {
-                "file": {
-                    "type": "string",
-                    "minLength": 1,
-                    "description": "A file of this machine, relative to this one, for one gateway at a time. It is made with mode 0600 if it is not there."
-                }
-            },
-            "minProperties": 1,
-            "maxProperties": 1,
-            "additionalProperties": false
-        })
-    }
 }
 
 /// One listener.

@@ -8,6 +8,7 @@ pub mod policy;
 pub mod provider;
 pub mod rule;
 pub mod scalar;
+pub mod store;
 pub mod upstream;
 pub mod users;
 

@@ -180,6 +180,19 @@ pub struct LimitDocument {
     /// Only these methods.
     #[schemars(length(min = 1))]
     pub methods: Option<Vec<PatternDocument>>,
+    /// What happens while the store that counts for all replicas cannot be asked: `local` has every replica count by itself,
+    /// `deny` answers 503. Only with a store that replicas share. Default: `local`.
+    pub on_store_loss: Option<OnStoreLoss>,
+}
+
+/// What a limit does without the store that counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStoreLoss {
+    /// Every replica counts by itself.
+    Local,
+    /// What it counts is refused.
+    Deny,
 }
 
 /// What a limit counts by.

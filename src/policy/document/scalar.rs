@@ -48,7 +48,7 @@ pub const PER: Form = Form {
 /// The word that sends no identity headers.
 pub const OFF: Form = Form { pattern: "^off$", words: "`off`, or the names of the headers" };
 /// The store of the process itself, where others are named by what they are in.
-pub const STORE: Form = Form { pattern: "^memory$", words: "`memory` or `{ file: path }`" };
+pub const STORE: Form = Form { pattern: "^memory$", words: "`memory`, `{ file: path }` or `{ redis: { url: ... } }`" };
 
 /// Every form, to find the words of a pattern that did not fit.
 pub const FORMS: [&Form; 10] = [&DURATION, &SIZE, &RATE, &NAME, &SHA256, &CLIENT_ID, &USER, &PER, &OFF, &STORE];

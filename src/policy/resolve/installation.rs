@@ -12,14 +12,14 @@ use super::admin::admin;
 use super::clients::strong;
 use super::context::Context;
 use super::provider::provider;
+use super::store::store;
 use crate::diagnostics::Diagnostic;
 use crate::oauth::url::EndpointUrl;
 use crate::policy::codes;
 use crate::policy::document::InstallationDocument;
-use crate::policy::document::installation::{ListenerDocument, OnInvalid, StoreDocument};
+use crate::policy::document::installation::{ListenerDocument, OnInvalid};
 use crate::policy::model::{Egress, Installation, Listener, Log};
 use crate::secret::Held;
-use crate::stores::{Settings, file};
 
 const CONNECT: Duration = Duration::from_secs(2);
 const READ: Duration = Duration::from_secs(300);
@@ -149,25 +149,6 @@ fn trusted_proxies(context: &mut Context<'_>, document: &InstallationDocument) -
         }
     }
     networks
-}
-
-fn store(context: &mut Context<'_>, document: &InstallationDocument) -> Option<Settings> {
-    let settings = match document.store.as_ref()? {
-        StoreDocument::Memory => Settings::Memory,
-        StoreDocument::File(path) => Settings::File(context.path(path)),
-    };
-    if settings.is_durable() && document.encryption_keys.is_none() {
-        let message = "what this store keeps is sealed, and there is no key that outlives the process";
-        let help = "write `encryption_keys: [{ file: seal.key }]`; `openssl rand -base64 32 > seal.key` makes one";
-        context.push_at_key(Diagnostic::error(codes::MISSING_KEY, message).help(help), "/store");
-    }
-    // Whether it is there and free is for the gateway to say: a check may run elsewhere, or beside it.
-    if let Settings::File(path) = &settings
-        && let Err(error) = file::look(path)
-    {
-        context.push(Diagnostic::error(codes::STORE_UNUSABLE, error.message).help(error.help), "/store/file");
-    }
-    Some(settings)
 }
 
 fn encryption_keys(context: &mut Context<'_>, document: &InstallationDocument) -> Vec<Held> {

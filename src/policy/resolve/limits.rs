@@ -8,9 +8,9 @@ use crate::diagnostics::Diagnostic;
 use crate::engine::access::AccessTable;
 use crate::engine::access::pattern::NamePattern;
 use crate::engine::access::rule::{Effect, Selector};
-use crate::engine::limits::{Key, Limit, LimitError, LimitKind, LimitSelector};
+use crate::engine::limits::{Key, Limit, LimitError, LimitKind, LimitSelector, OnLoss};
 use crate::policy::document::PolicyDocument;
-use crate::policy::document::rule::{LimitDocument, PatternDocument, PerDocument, PerWord};
+use crate::policy::document::rule::{LimitDocument, OnStoreLoss, PatternDocument, PerDocument, PerWord};
 use crate::policy::model::LimitSpec;
 use crate::policy::{codes, suggest};
 
@@ -20,7 +20,13 @@ const COUNTED: [&str; 4] = ["tools/call", "prompts/get", "resources/read", "comp
 /// Resolves the limits; reports those that can never apply.
 ///
 /// `table` tells what is permitted at all; without it, because a rule is wrong, nothing is said about that.
-pub fn limits(context: &mut Context<'_>, document: &PolicyDocument, table: Option<&AccessTable>) -> Vec<LimitSpec> {
+/// `shared` says whether the installation's replicas count together.
+pub fn limits(
+    context: &mut Context<'_>,
+    document: &PolicyDocument,
+    table: Option<&AccessTable>,
+    shared: bool,
+) -> Vec<LimitSpec> {
     let mut limits: Vec<LimitSpec> = Vec::new();
     for (index, written) in document.limits.iter().flatten().enumerate() {
         let pointer = format!("/limits/{index}");
@@ -30,6 +36,11 @@ pub fn limits(context: &mut Context<'_>, document: &PolicyDocument, table: Optio
             let diagnostic = Diagnostic::error(codes::DEAD_LIMIT, "an earlier limit counts the same");
             let help = "keep one of them, or give them different `per`, `tools` or `methods`";
             context.push(diagnostic.help(help), &pointer);
+        }
+        if written.on_store_loss.is_some() && !shared {
+            let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "every limit is counted in the process itself");
+            let help = "remove the key; it belongs to a store that replicas share";
+            context.push_at_key(diagnostic.help(help), &format!("{pointer}/on_store_loss"));
         }
         if let Some(table) = table {
             unpermitted(context, table, written, &pointer);
@@ -92,7 +103,7 @@ fn limit(context: &mut Context<'_>, written: &LimitDocument, pointer: &str) -> O
     let selector = LimitSelector { tools: names(&written.tools, "tools"), methods: names(&written.methods, "methods") };
     // The limit is built for good when the service is compiled, with the fill that it had before.
     match Limit::new(kind, per.clone(), selector.clone(), Arc::default()) {
-        Ok(_) => Some(LimitSpec { kind, per, selector }),
+        Ok(_) => Some(LimitSpec { kind, per, selector, on_loss: on_loss(written.on_store_loss) }),
         Err(error) => {
             let (key, help) = match &error {
                 LimitError::NeverCounted(_) => {
@@ -106,6 +117,13 @@ fn limit(context: &mut Context<'_>, written: &LimitDocument, pointer: &str) -> O
             context.push_at_key(diagnostic.help(help), &format!("{pointer}{key}"));
             None
         }
+    }
+}
+
+fn on_loss(word: Option<OnStoreLoss>) -> OnLoss {
+    match word {
+        None | Some(OnStoreLoss::Local) => OnLoss::Local,
+        Some(OnStoreLoss::Deny) => OnLoss::Deny,
     }
 }
 

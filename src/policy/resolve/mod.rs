@@ -16,6 +16,7 @@ mod redirects;
 mod rules;
 mod service;
 mod sign_in;
+mod store;
 mod upstream;
 mod users;
 

@@ -37,7 +37,7 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
     let upstream = upstream::upstream(context, &document.upstream, installation.timeouts);
     let default_scopes = scopes(context, document);
     let rules = rules::rules(context, document);
-    let limits = limits::limits(context, document, rules.as_ref());
+    let limits = limits::limits(context, document, rules.as_ref(), installation.shares_counts());
     let body_limit = context.size(document.body_limit.as_ref(), "/body_limit", BODY_LIMIT);
     if body_limit > LARGEST_BODY {
         context.error(

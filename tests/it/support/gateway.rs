@@ -28,6 +28,7 @@ pub struct Setup {
     arguments: Vec<String>,
     serving: String,
     nobody: bool,
+    behind: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -63,6 +64,12 @@ impl Setup {
     pub fn serving(mut self, path: &str) -> Self {
         path.clone_into(&mut self.serving);
         self
+    }
+
+    /// Is reached through `address`, which is its public URL.
+    pub fn behind(mut self, address: SocketAddr) -> Self {
+        self.behind = Some(address);
+        self.argument("--public-url").argument(&format!("http://{address}"))
     }
 
     /// Runs as a user who may read only what everybody may, also when the tests run as root, whom nothing stops.
@@ -133,16 +140,23 @@ impl Gateway {
     pub fn new() -> Setup {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("policies")).expect("a directory of policies");
-        Setup { directory, secrets: Vec::new(), arguments: Vec::new(), serving: String::new(), nobody: false }
+        Setup {
+            directory,
+            secrets: Vec::new(),
+            arguments: Vec::new(),
+            serving: String::new(),
+            nobody: false,
+            behind: None,
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT` followed by `path`; with a route's path also the resource, so the default audience.
+    /// `http://127.0.0.1:PORT` followed by `path`, through what it is behind; with a route's path also the resource, so the default audience.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.setup.behind.unwrap_or(self.address))
     }
 
     /// The installation's directory.

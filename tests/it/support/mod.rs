@@ -11,6 +11,10 @@ pub mod issuer;
 pub mod keys;
 pub mod process;
 pub mod provider;
+#[path = "../../../src/stores/redis/testing.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "it serves the store's own tests too")]
+pub mod redis;
+pub mod relay;
 pub mod token_endpoint;
 pub mod upstream;
 
@@ -22,6 +26,8 @@ pub use introspector::Introspector;
 pub use issuer::Issuer;
 pub use keys::Key;
 pub use provider::Provider;
+pub use redis::Server as Redis;
+pub use relay::{Fault, Relay};
 pub use token_endpoint::TokenEndpoint;
 pub use upstream::{Answer, Upstream};
 

@@ -1,0 +1,3 @@
+-- name
+local row = live(ARGV[1])
+return row and value_of(row)
