@@ -243,7 +243,7 @@ async fn replicas_over_one_redis_are_one_issuer() {
     let mut published = Vec::new();
     for _ in 0..2 {
         let stage = Stage::of("examples/redis", |text| text.replace("redis://127.0.0.1:6379", &own)).await;
-        names_itself(&stage, "/wiki/mcp", Some("mcp.example.com"), &format!("{PUBLIC}/wiki/mcp")).await;
+        names_itself(&stage, "/wiki/mcp", Some("mcp.example.com"), (&format!("{PUBLIC}/wiki/mcp"), "wiki")).await;
         let client = Client::new(&stage.gateway.url("/wiki/mcp")).host("mcp.example.com");
         published.push(client.fetch("/wiki/mcp/jwks").await.json());
     }
