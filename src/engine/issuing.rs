@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use url::Url;
 
 use super::clock::Clock;
 use super::decision::Denial;
@@ -100,6 +101,8 @@ pub struct Lifetimes {
     pub refresh_idle: i64,
     /// A grant, however much it is used.
     pub refresh: i64,
+    /// A provider's word about a person, when it cannot be asked again.
+    pub outage: i64,
 }
 
 /// A scope with its words for people.
@@ -123,6 +126,15 @@ pub struct ClaimSource {
 }
 
 impl ClaimSource {
+    /// The claim of the provider that the value is, or is in.
+    #[must_use]
+    pub fn top(&self) -> std::borrow::Cow<'_, str> {
+        match self.from.strip_prefix('/') {
+            None => self.from.as_str().into(),
+            Some(path) => path.split('/').next().unwrap_or_default().replace("~1", "/").replace("~0", "~").into(),
+        }
+    }
+
     /// The value, if the provider gave one.
     #[must_use]
     pub fn read<'a>(&self, claims: &'a Value) -> Option<&'a Value> {
@@ -186,6 +198,8 @@ pub struct SignIn {
 pub enum SignInKind {
     /// At an OpenID Connect provider.
     Oidc(Box<OidcSignIn>),
+    /// At a GitHub, which is no OpenID Connect provider.
+    GitHub(Box<GitHubSignIn>),
     /// By a name and password that the gateway knows.
     Local(Arc<[User]>),
 }
@@ -216,6 +230,31 @@ pub struct OidcSignIn {
     /// Claims that an ID token must carry, equal to the value where there is one: what a parameter of the request only asks
     /// for, such as Google's `hd`.
     pub expected: Vec<(String, Option<String>)>,
+}
+
+/// The gateway as an OAuth app of a GitHub.
+#[derive(Debug, Clone)]
+pub struct GitHubSignIn {
+    /// The GitHub, such as `https://github.com`.
+    pub issuer: IssuerUrl,
+    /// Where browsers go.
+    pub authorize: Url,
+    /// Where codes are redeemed.
+    pub token: Url,
+    /// Where people are looked up.
+    pub api: Url,
+    /// `client_id`.
+    pub client_id: String,
+    /// Its secret, which GitHub asks of every app.
+    pub client_secret: Held,
+    /// Scopes that are asked for.
+    pub scopes: Vec<String>,
+    /// Whether the scopes show the person's e-mail addresses.
+    pub emails: bool,
+    /// Organizations of which a person must be an active member of one; none lets everybody come.
+    pub organizations: Vec<String>,
+    /// Whether `groups` holds the organizations and teams of a person.
+    pub groups: bool,
 }
 
 /// A person of the local provider.

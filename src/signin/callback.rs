@@ -28,7 +28,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>, name: &str) -> Answ
     };
     let Some(issuer) = provider::issuer(sign_in) else { return no_flow(issuing, request, Lost::State) };
     match provider::is_from(issuing, sign_in, parameters.get("iss")).await {
-        Ok(true) if found.flow.issuer == issuer => {}
+        Ok(true) if found.flow.issuer == issuer.as_str() => {}
         Ok(_) => {
             // Nothing that such an answer says is shown or passed on (RFC 9207 section 2.4).
             tracing::warn!(event = "provider-mix-up", service = %issuing.service, provider = name, request = request.id, "an answer came from another issuer");

@@ -146,7 +146,8 @@ fn is_verifier(verifier: &str) -> bool {
         && verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
-fn challenge(verifier: &str) -> String {
+/// The S256 challenge of a verifier (RFC 7636 section 4.2).
+pub fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))
 }
 

@@ -12,7 +12,7 @@ use super::browser::{Browser, is_foreign_form, print};
 use super::clients::Client;
 use super::pages::{self, STYLE, Way};
 use super::{Request, form, provider};
-use crate::engine::issuing::{Issuing, SignInKind};
+use crate::engine::issuing::Issuing;
 use crate::engine::limits::network;
 use crate::engine::store::Table;
 use crate::engine::vault::Purpose;
@@ -75,10 +75,8 @@ pub fn ask(issuing: &Issuing, to: &Addressee, asked: &Asked, browser: &Browser) 
     // Browsers apply the policy of a page to every redirect after its form, and a company's sign-in may lead over hosts
     // that nobody here knows: https goes anywhere, and beyond it only what this request needs.
     let mut leads_to = vec!["https:".to_owned(), to.redirect.csp_source()];
-    leads_to.extend(issuing.sign_in.iter().filter_map(|way| match &way.kind {
-        SignInKind::Oidc(oidc) => Some(oidc.issuer.url().origin().ascii_serialization()),
-        SignInKind::Local(_) => None,
-    }));
+    let origins = issuing.sign_in.iter().filter_map(provider::issuer);
+    leads_to.extend(origins.map(|issuer| issuer.url().origin().ascii_serialization()));
     let answer = pages::page(StatusCode::OK, &page, &leads_to);
     browser.cookie.iter().fold(answer, |answer, cookie| answer.with_cookie(cookie))
 }

@@ -79,7 +79,7 @@ fn users<'a>(issuing: &'a Issuing, provider: &str) -> Option<&'a [User]> {
     let sign_in = issuing.sign_in.iter().find(|sign_in| sign_in.name == provider)?;
     match &sign_in.kind {
         SignInKind::Local(users) => Some(users),
-        SignInKind::Oidc(_) => None,
+        SignInKind::Oidc(_) | SignInKind::GitHub(_) => None,
     }
 }
 

@@ -42,7 +42,7 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
         }
         let scopes = narrowed(held, parameters.get("scope"))?;
         if presented.turn == held.turn && !vouched && vouching::is_due(issuing, held) {
-            vouching::vouch(issuing, presented.id).await?;
+            vouching::vouch(issuing, presented.id, held).await?;
             vouched = true;
         } else if presented.turn == held.turn {
             let turned = Grant { turn: held.turn.saturating_add(1), turned: now, ..held.clone() };
@@ -64,7 +64,7 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
 fn is_known(issuing: &Issuing, grant: &Grant) -> bool {
     let Some(sign_in) = issuing.sign_in.iter().find(|sign_in| sign_in.name == grant.provider) else { return false };
     match &sign_in.kind {
-        SignInKind::Oidc(_) => true,
+        SignInKind::Oidc(_) | SignInKind::GitHub(_) => true,
         SignInKind::Local(users) => {
             users.iter().any(|user| grant.subject.strip_prefix(&sign_in.name) == Some(&format!(":{}", user.name)))
         }

@@ -20,8 +20,6 @@ use crate::engine::vault::VaultError;
 
 /// Seconds for which the provider's last word about a person is good enough, unless its access token ends before.
 const INTERVAL: i64 = 60;
-/// Seconds of life that a token has left when it is handed out.
-const MARGIN: i64 = 30;
 /// Seconds for which the one who asks may take: both steps, and some.
 const ASKING: i64 = 25;
 /// How long each of the two steps may take.
@@ -75,26 +73,42 @@ pub struct ProviderToken {
 /// # Errors
 /// There is none, and why.
 pub async fn provider_token(issuing: &Arc<Issuing>, grant: &str) -> Result<ProviderToken, Unvouched> {
-    let stale = |tokens: &ProviderTokens, now: i64| tokens.until.is_some_and(|until| until - MARGIN <= now);
-    let tokens = word(issuing, grant, stale).await?.tokens.ok_or(Unvouched::Over)?;
+    let tokens = word(issuing, grant, ProviderTokens::is_stale).await?.tokens.ok_or(Unvouched::Over)?;
     Ok(ProviderToken { access: tokens.access, until: tokens.until })
 }
 
 /// Whether the provider is to be asked before a grant is refreshed. One that gave no refresh token cannot be.
 pub fn is_due(issuing: &Issuing, grant: &Grant) -> bool {
-    grant.tokens.as_ref().is_some_and(|tokens| is_old(tokens, issuing.works.clock.unix()))
+    let sign_in = issuing.sign_in.iter().find(|sign_in| sign_in.name == grant.provider);
+    sign_in.zip(grant.tokens.as_ref()).is_some_and(|(sign_in, tokens)| {
+        provider::answers(sign_in, tokens) && is_old(tokens, issuing.works.clock.unix())
+    })
 }
 
 fn is_old(tokens: &ProviderTokens, now: i64) -> bool {
-    provider::answers(tokens) && (now - tokens.asked >= INTERVAL || tokens.until.is_some_and(|until| until <= now))
+    now - tokens.asked >= INTERVAL || tokens.until.is_some_and(|until| until <= now)
 }
 
 /// Asks the provider of a grant whether it still vouches for the person, and reads their claims anew.
 ///
 /// # Errors
-/// It does not, and then the grant is over; or it cannot be asked.
-pub async fn vouch(issuing: &Arc<Issuing>, grant: &str) -> Result<(), Unvouched> {
-    word(issuing, grant, is_old).await.map(|_| ())
+/// It does not, and then the grant is over; or it cannot be asked, and for longer than the policy has patience.
+pub async fn vouch(issuing: &Arc<Issuing>, id: &str, held: &Grant) -> Result<(), Unvouched> {
+    let silent = issuing.works.clock.unix() - held.tokens.as_ref().map_or(0, |tokens| tokens.asked);
+    match word(issuing, id, is_old).await {
+        Err(Unvouched::Unavailable) if silent < issuing.lifetimes.outage => {
+            let (service, provider) = (&*issuing.service, &held.provider);
+            tracing::warn!(
+                event = "provider-outage",
+                service,
+                provider,
+                silent,
+                "a grant goes on by the provider's last word"
+            );
+            Ok(())
+        }
+        outcome => outcome.map(|_| ()),
+    }
 }
 
 /// The grant with a word of its provider that is good enough: as long as `wanted` says it is not, the provider is asked.

@@ -118,6 +118,9 @@ pub struct TokensDocument {
     pub refresh_idle: Option<DurationText>,
     /// What a person let a client do, however much the client uses it. Default: `30d`.
     pub refresh: Option<DurationText>,
+    /// For how long after its last word about a person the identity provider may be silent before a refresh waits for it.
+    /// Default: not at all; at most `24h`.
+    pub provider_outage: Option<DurationText>,
     /// Access tokens by `client_credentials`. Default: `6h`; at most `24h`.
     pub service: Option<DurationText>,
 }

@@ -23,6 +23,8 @@ pub struct ProviderDocument {
     pub introspection: Option<IntrospectionDocument>,
     /// Named keys for machines, known by their hash.
     pub api_key: Option<ApiKeysDocument>,
+    /// GitHub, or an Enterprise Server. It signs people in for `authorization_server` and issues no tokens of its own.
+    pub github: Option<GitHubDocument>,
     /// People in a file, with passwords. It signs people in for `authorization_server` and issues no tokens of its own.
     pub local: Option<LocalDocument>,
 }
@@ -92,6 +94,31 @@ pub struct SignInDocument {
     /// The tenants whose people may come, where the issuer is one of several tenants (`organizations` or `common` of Entra).
     #[schemars(length(min = 1))]
     pub tenants: Option<Vec<String>>,
+    /// What the sign-in page calls it. Default: the name of the provider.
+    pub title: Option<String>,
+}
+
+/// GitHub: the gateway is an OAuth app (or GitHub App) there, whose callback URL is
+/// `<public URL of the service>/callback/<name of the provider>`. The subject of a person is the number of their account.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GitHubDocument {
+    /// The GitHub. Default: `https://github.com`.
+    pub url: Option<String>,
+    /// The app's client id.
+    #[schemars(length(min = 1))]
+    pub client_id: String,
+    /// The app's client secret.
+    pub client_secret: SecretDocument,
+    /// Scopes that are asked for. Default: `read:user`, `user:email`, and `read:org` where organizations or groups are
+    /// wanted. A GitHub App has permissions instead and ignores them.
+    #[schemars(length(min = 1))]
+    pub scopes: Option<Vec<String>>,
+    /// Organizations: only active members of one of them may come. Default: everybody with an account.
+    #[schemars(length(min = 1))]
+    pub organizations: Option<Vec<String>>,
+    /// Whether `groups` holds the person's organizations (`acme`) and teams (`acme/developers`). Default: false.
+    pub groups: Option<bool>,
     /// What the sign-in page calls it. Default: the name of the provider.
     pub title: Option<String>,
 }

@@ -198,7 +198,22 @@ fn lifetimes(context: &mut Context<'_>, tokens: &TokensDocument) -> Lifetimes {
         code: lifetime(context, tokens.code.as_ref(), CODE),
         refresh_idle: idle.min(refresh),
         refresh,
+        outage: outage(context, tokens),
     }
+}
+
+fn outage(context: &mut Context<'_>, tokens: &TokensDocument) -> i64 {
+    let Some(text) = &tokens.provider_outage else { return 0 };
+    let pointer = format!("{POINTER}/tokens/provider_outage");
+    let seconds = whole(context, text, &pointer).unwrap_or_default();
+    if seconds > DAY {
+        let diagnostic = Diagnostic::error(codes::INVALID_VALUE, "`provider_outage` is longer than 24h");
+        context.push(
+            diagnostic.help("whoever is gone at the provider would stay here for as long; at most `24h`"),
+            &pointer,
+        );
+    }
+    i64::try_from(seconds).unwrap_or_default()
 }
 
 /// A lifetime in seconds. More than the default is a warning, more than the longest an error.

@@ -6,6 +6,7 @@ mod clients;
 mod context;
 mod credential;
 mod expression;
+mod github;
 mod installation;
 mod issuing;
 mod limits;

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::context::Context;
 use super::preset::Preset;
-use super::sign_in;
+use super::{github, sign_in};
 use crate::diagnostics::Diagnostic;
 use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
 use crate::oauth::jwk::KeySetError;
@@ -51,6 +51,10 @@ pub fn provider(
 ) -> Option<Provider> {
     if let Some(local) = &written.local {
         let sign_in = sign_in::local(context, name, local, &format!("{pointer}/local"));
+        return Some(Provider { definition: None, sign_in: Some(sign_in), id_tokens: None });
+    }
+    if let Some(github) = &written.github {
+        let sign_in = github::github(context, name, github, &format!("{pointer}/github"))?;
         return Some(Provider { definition: None, sign_in: Some(sign_in), id_tokens: None });
     }
     let full_name = service.map_or_else(|| name.to_owned(), |service| format!("{service}/{name}"));

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use openidconnect::{AsyncHttpClient, HttpRequest as OidcRequest, HttpResponse as OidcResponse};
+use serde_json::Value;
 use url::Url;
 
 use super::ProviderError;
 use crate::engine::fetch::{Fetch, FetchError, Target};
 use crate::engine::issuing::Issuing;
+use crate::oauth::strict;
 
 /// Seconds for which a discovery document and keys are kept.
 const KEPT: i64 = 600;
@@ -46,7 +48,7 @@ pub async fn document(issuing: &Issuing, url: &Url, age: Age) -> Result<Bytes, P
 /// Sends what the library wants sent, by the gateway's own egress, and remembers the last answer.
 pub struct Sender<'a> {
     fetch: &'a dyn Fetch,
-    last: Mutex<Vec<u8>>,
+    last: Mutex<(StatusCode, Vec<u8>)>,
 }
 
 impl<'a> Sender<'a> {
@@ -55,10 +57,20 @@ impl<'a> Sender<'a> {
         Self { fetch: &*issuing.works.fetch, last: Mutex::default() }
     }
 
-    /// The body of the last answer.
-    pub fn last(&self) -> Vec<u8> {
+    /// Status and body of the last answer.
+    pub fn last(&self) -> (StatusCode, Vec<u8>) {
         self.last.lock().map(|last| last.clone()).unwrap_or_default()
     }
+}
+
+/// The answer of a token endpoint with `expires_in` as the number that it should be (RFC 6749 section 5.1): Entra's of version
+/// 1 writes it as text.
+fn with_numbers(body: Vec<u8>) -> Vec<u8> {
+    let Ok(mut members) = strict::object(&body) else { return body };
+    let seconds = members.get("expires_in").and_then(Value::as_str).and_then(|text| text.parse::<u64>().ok());
+    let Some(seconds) = seconds else { return body };
+    members.insert("expires_in".to_owned(), seconds.into());
+    serde_json::to_vec(&members).unwrap_or(body)
 }
 
 impl<'c> AsyncHttpClient<'c> for Sender<'_> {
@@ -70,10 +82,11 @@ impl<'c> AsyncHttpClient<'c> for Sender<'_> {
             let (head, body) = request.into_parts();
             let answer = self.fetch.send(Target::Operator, Request::from_parts(head, body.into())).await?;
             let (head, body) = answer.into_parts();
+            let body = with_numbers(body.to_vec());
             if let Ok(mut last) = self.last.lock() {
-                *last = body.to_vec();
+                *last = (head.status, body.clone());
             }
-            Ok(OidcResponse::from_parts(head, body.to_vec()))
+            Ok(OidcResponse::from_parts(head, body))
         })
     }
 }

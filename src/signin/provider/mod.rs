@@ -1,6 +1,7 @@
 //! The way to a provider and back, and asking it again later whether it still vouches for a person.
 
 mod fetched;
+mod github;
 mod oidc;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,10 @@ use super::flow::{self, Flow};
 use super::{Request, code::Person};
 use crate::engine::issuing::{Issuing, SignIn, SignInKind};
 use crate::engine::vault::random_text;
+use crate::oauth::url::IssuerUrl;
 
+/// Seconds of life that a token has left when it is handed out.
+const MARGIN: i64 = 30;
 /// Bytes of a token of a provider that are kept at most.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
@@ -77,6 +81,11 @@ impl std::fmt::Debug for ProviderTokens {
 }
 
 impl ProviderTokens {
+    /// Whether the access token has too little life left to be handed out.
+    pub fn is_stale(&self, now: i64) -> bool {
+        self.until.is_some_and(|until| until - MARGIN <= now)
+    }
+
     /// Tokens that the provider has just given.
     fn new(
         issuer: &str,
@@ -105,6 +114,8 @@ impl ProviderTokens {
 pub enum Renewed {
     /// An answer of an OpenID Connect provider.
     Oidc(Box<oidc::TokenAnswer>),
+    /// A token that GitHub's API is asked with.
+    GitHub(String),
 }
 
 /// Begins a flow and sends the browser on its way.
@@ -118,29 +129,29 @@ pub async fn begin(issuing: &Issuing, sign_in: &SignIn, asked: Asked, request: R
 async fn leave(issuing: &Issuing, sign_in: &SignIn, asked: &Asked, request: Request<'_>) -> Result<Answer, OauthError> {
     let failed = |_| OauthError::new(Oauth::ServerError, "no random bytes");
     let (nonce, verifier) = (random_text().map_err(failed)?, random_text().map_err(failed)?);
-    let provider = match &sign_in.kind {
-        SignInKind::Oidc(oidc) => Some((
-            oidc,
-            oidc::discovered(issuing, oidc).await.inspect_err(|error| {
-                tracing::warn!(event = "provider-unavailable", provider = sign_in.name, %error, "nobody can sign in");
-            })?,
-        )),
-        SignInKind::Local(_) => None,
+    let discovered = match &sign_in.kind {
+        SignInKind::Oidc(oidc) => Some(oidc::discovered(issuing, oidc).await.inspect_err(|error| {
+            tracing::warn!(event = "provider-unavailable", provider = sign_in.name, %error, "nobody can sign in");
+        })?),
+        SignInKind::GitHub(_) | SignInKind::Local(_) => None,
     };
     let flow = Flow {
         asked: asked.clone(),
         provider: sign_in.name.clone(),
-        issuer: issuer(sign_in).unwrap_or_default().to_owned(),
+        issuer: issuer(sign_in).map(IssuerUrl::as_str).unwrap_or_default().to_owned(),
         nonce: nonce.clone(),
         verifier: verifier.clone(),
         browser: String::new(),
     };
     let begun = flow::begin(issuing, flow, &crate::engine::limits::network(request.address).to_string()).await?;
-    let to = match &provider {
-        Some((oidc, discovered)) => {
+    let to = match (&sign_in.kind, &discovered) {
+        (SignInKind::Oidc(oidc), Some(discovered)) => {
             oidc::authorization_url(issuing, sign_in, oidc, discovered, (&begun.state, &nonce, verifier))?
         }
-        None => {
+        (SignInKind::GitHub(github), _) => {
+            github::authorization_url(issuing, sign_in, github, (&begun.state, &verifier))
+        }
+        _ => {
             let query =
                 url::form_urlencoded::Serializer::new(String::new()).append_pair("state", &begun.state).finish();
             format!("{}/sign-in?{query}", issuing.issuer)
@@ -155,9 +166,10 @@ fn callback(issuing: &Issuing, sign_in: &SignIn) -> String {
 }
 
 /// The issuer that a provider is; `None` when the gateway itself signs in.
-pub fn issuer(sign_in: &SignIn) -> Option<&str> {
+pub fn issuer(sign_in: &SignIn) -> Option<&IssuerUrl> {
     match &sign_in.kind {
-        SignInKind::Oidc(oidc) => Some(oidc.issuer.as_str()),
+        SignInKind::Oidc(oidc) => Some(&oidc.issuer),
+        SignInKind::GitHub(github) => Some(&github.issuer),
         SignInKind::Local(_) => None,
     }
 }
@@ -170,6 +182,7 @@ pub fn issuer(sign_in: &SignIn) -> Option<&str> {
 pub async fn is_from(issuing: &Issuing, sign_in: &SignIn, iss: Option<&str>) -> Result<bool, ProviderError> {
     match &sign_in.kind {
         SignInKind::Oidc(oidc) => oidc::is_from(issuing, oidc, iss).await,
+        SignInKind::GitHub(github) => Ok(github::is_from(github, iss)),
         SignInKind::Local(_) => Ok(false),
     }
 }
@@ -181,16 +194,17 @@ pub async fn is_from(issuing: &Issuing, sign_in: &SignIn, iss: Option<&str>) -> 
 pub async fn person(issuing: &Issuing, sign_in: &SignIn, flow: &Flow, code: &str) -> Result<Person, ProviderError> {
     match &sign_in.kind {
         SignInKind::Oidc(oidc) => oidc::person(issuing, sign_in, oidc, flow, code).await,
+        SignInKind::GitHub(github) => github::person(issuing, sign_in, github, flow, code).await,
         SignInKind::Local(_) => Err(ProviderError::Refused("it gives no codes".to_owned())),
     }
 }
 
-/// Whether the provider can be asked again about a person.
-pub fn answers(tokens: &ProviderTokens) -> bool {
-    tokens.refresh.is_some()
+/// Whether the provider can be asked again about a person: by a refresh token, and GitHub by any token.
+pub fn answers(sign_in: &SignIn, tokens: &ProviderTokens) -> bool {
+    tokens.refresh.is_some() || matches!(sign_in.kind, SignInKind::GitHub(_))
 }
 
-/// Asks for new tokens with the refresh token.
+/// Asks for new tokens with the refresh token, where that is how the provider is asked.
 ///
 /// # Errors
 /// [`ProviderError::Ended`] when the provider refuses the token itself.
@@ -199,14 +213,16 @@ pub async fn renew(
     sign_in: &SignIn,
     tokens: &ProviderTokens,
 ) -> Result<(ProviderTokens, Renewed), ProviderError> {
-    if issuer(sign_in) != Some(tokens.issuer.as_str()) {
+    if issuer(sign_in).map(IssuerUrl::as_str) != Some(tokens.issuer.as_str()) {
         return Err(ProviderError::Ended("the policy names another issuer now".to_owned()));
     }
-    let Some(refresh) = &tokens.refresh else {
-        return Err(ProviderError::Ended("its token is too old, and it gave none to renew it with".to_owned()));
-    };
     match &sign_in.kind {
-        SignInKind::Oidc(oidc) => oidc::renew(issuing, sign_in, oidc, refresh).await,
+        SignInKind::Oidc(oidc) => oidc::renew(issuing, sign_in, oidc, tokens).await,
+        SignInKind::GitHub(github) => {
+            let renewed = github::renew(issuing, github, tokens).await?;
+            let access = renewed.access.clone();
+            Ok((renewed, Renewed::GitHub(access)))
+        }
         SignInKind::Local(_) => Err(ProviderError::Ended("it gives no tokens".to_owned())),
     }
 }
@@ -223,6 +239,9 @@ pub async fn claims(
 ) -> Result<Option<Value>, ProviderError> {
     match (&sign_in.kind, renewed) {
         (SignInKind::Oidc(oidc), Renewed::Oidc(answer)) => oidc::claims(issuing, sign_in, oidc, answer, subject).await,
-        (SignInKind::Local(_), Renewed::Oidc(_)) => Err(ProviderError::Ended("it gives no tokens".to_owned())),
+        (SignInKind::GitHub(github), Renewed::GitHub(access)) => {
+            github::claims(issuing, github, access, subject).await.map(Some)
+        }
+        _ => Err(ProviderError::Ended("it gives no tokens".to_owned())),
     }
 }

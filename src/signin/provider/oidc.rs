@@ -1,5 +1,6 @@
 //! The gateway as a client of OpenID Connect, with `openidconnect` checking what comes.
 
+use http::StatusCode;
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreClient, CoreIdToken, CoreIdTokenClaims, CoreIdTokenVerifier, CoreJsonWebKeySet,
     CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreRequestTokenError, CoreTokenResponse, CoreUserInfoClaims,
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 use super::fetched::{Age, Sender, document};
 use super::{Person, ProviderError, ProviderTokens, Renewed, callback};
 use crate::engine::fetch::FetchError;
-use crate::engine::issuing::{Issuing, OidcSignIn, SignIn};
+use crate::engine::issuing::{ClaimSource, Issuing, OidcSignIn, SignIn};
 use crate::oauth::discovery::Discovered;
 use crate::oauth::jws::show_unverified;
 use crate::signin::flow::Flow;
@@ -167,13 +168,17 @@ pub async fn renew(
     issuing: &Issuing,
     sign_in: &SignIn,
     oidc: &OidcSignIn,
-    refresh: &str,
+    tokens: &ProviderTokens,
 ) -> Result<(ProviderTokens, Renewed), ProviderError> {
+    let Some(refresh) = &tokens.refresh else {
+        return Err(Ended("its token is too old, and it gave none to renew it with".to_owned()));
+    };
     let discovered = discovered(issuing, oidc).await?;
     let client = client(issuing, sign_in, oidc, &discovered, CoreJsonWebKeySet::default())?;
     let refresh = RefreshToken::new(refresh.to_owned());
     let request = client.exchange_refresh_token(&refresh).map_err(|error| Unavailable(error.to_string()))?;
-    let answer = request.request_async(&Sender::new(issuing)).await.map_err(|error| refusal(&error))?;
+    let send = Sender::new(issuing);
+    let answer = request.request_async(&send).await.map_err(|error| refusal(&error, send.last().0))?;
     let mut tokens = kept(issuing, oidc, &answer)?;
     // A provider that sends no new one leaves the old one in force (RFC 6749 section 6).
     tokens.refresh.get_or_insert_with(|| refresh.secret().clone());
@@ -181,10 +186,14 @@ pub async fn renew(
 }
 
 /// What an error of the token endpoint says about a refresh token: only errors about the person or the token end it. A client
-/// secret that is refused is the operator's trouble and nobody's sign-out.
-fn refusal(error: &CoreRequestTokenError<FetchError>) -> ProviderError {
+/// secret that is refused is the operator's trouble and nobody's sign-out; that is what 401 means, whatever the code
+/// (RFC 6749 section 5.2): Auth0's says `access_denied`.
+fn refusal(error: &CoreRequestTokenError<FetchError>, status: StatusCode) -> ProviderError {
     match error {
         RequestTokenError::Request(error) => Unavailable(error.to_string()),
+        RequestTokenError::ServerResponse(_) if status == StatusCode::UNAUTHORIZED => {
+            Unavailable("its token endpoint does not accept the gateway as a client".to_owned())
+        }
         RequestTokenError::ServerResponse(response) => match response.error().as_ref() {
             code @ ("invalid_grant"
             | "access_denied"
@@ -269,7 +278,37 @@ impl Judge<'_> {
                 claims.entry(name).or_insert(value);
             }
         }
+        self.is_whole(&claims)?;
         Ok((verified.subject().to_string(), Value::Object(claims)))
+    }
+
+    /// Checks that no claim of the policy was left out because it is too large: a provider then says where else it is
+    /// (OpenID Connect Core section 5.6.2), as Entra does for the groups of a person who is in more than two hundred. Fewer
+    /// groups than there are could be the wrong ones.
+    fn is_whole(&self, claims: &Map<String, Value>) -> Result<(), ProviderError> {
+        let elsewhere = claims.get("_claim_names").and_then(Value::as_object);
+        let left_out = |name: &str| {
+            !claims.contains_key(name)
+                && (elsewhere.is_some_and(|names| names.contains_key(name))
+                    || (name == "groups" && claims.get("hasgroups").is_some_and(|has| has != false)))
+        };
+        let tops = self.issuing.claims.iter().map(ClaimSource::top);
+        match tops.into_iter().find(|name| left_out(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let (service, provider) = (&*self.issuing.service, &self.sign_in.name);
+                tracing::warn!(
+                    event = "claim-elsewhere",
+                    service,
+                    provider,
+                    claim = &*name,
+                    "the provider left a claim out"
+                );
+                Err(Ended(format!(
+                    "it left `{name}` out, which is too large for a token; assign fewer groups to the application"
+                )))
+            }
+        }
     }
 
     /// Checks that an ID token that names an access token names this one (OpenID Connect Core section 3.1.3.8).
@@ -308,7 +347,7 @@ impl Judge<'_> {
             _ => Refused("its userinfo answer is not acceptable".to_owned()),
         })?;
         // The library has judged subject and form; claims of other names are read from the same answer.
-        crate::oauth::strict::object(&send.last()).map_err(|error| Refused(format!("userinfo: {error}")))
+        crate::oauth::strict::object(&send.last().1).map_err(|error| Refused(format!("userinfo: {error}")))
     }
 }
 

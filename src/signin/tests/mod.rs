@@ -1,5 +1,6 @@
 //! The endpoints with every object but the store made anew for each step.
 
+mod github;
 mod vouching;
 mod world;
 

@@ -61,10 +61,10 @@ fn renewed(number: usize) -> (u16, Value) {
     (200, json!({ "access_token": access, "token_type": "bearer", "expires_in": 300, "refresh_token": "next" }))
 }
 
-/// A grant whose provider gave these tokens.
-async fn granted(issuing: &Issuing, id: &str, until: Option<i64>, refresh: Option<&str>) {
+/// A grant of alice, whose provider gave these tokens.
+pub fn tokens_of(issuer: &str, until: Option<i64>, refresh: Option<&str>) -> Grant {
     let tokens = ProviderTokens {
-        issuer: PROVIDER.into(),
+        issuer: issuer.into(),
         access: "access-0".into(),
         until,
         refresh: refresh.map(str::to_owned),
@@ -72,7 +72,7 @@ async fn granted(issuing: &Issuing, id: &str, until: Option<i64>, refresh: Optio
         busy: 0,
         rest: 0,
     };
-    let grant = Grant {
+    Grant {
         client: "desk".into(),
         redirect: CALLBACK.into(),
         subject: "corp:alice".into(),
@@ -85,8 +85,11 @@ async fn granted(issuing: &Issuing, id: &str, until: Option<i64>, refresh: Optio
         began: NOW,
         renewable: true,
         tokens: Some(tokens),
-    };
-    let name = grant::row_name(issuing, id);
+    }
+}
+
+async fn granted(issuing: &Issuing, id: &str, until: Option<i64>, refresh: Option<&str>) {
+    let (name, grant) = (grant::row_name(issuing, id), tokens_of(PROVIDER, until, refresh));
     assert!(issuing.works.vault.add(Table::Grants, &name, &grant, 10_000, "alice").await.unwrap());
 }
 

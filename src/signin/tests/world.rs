@@ -130,7 +130,14 @@ impl World {
             remember: Some(std::time::Duration::from_secs(3600)),
             claims: Vec::new(),
             scopes: vec![ScopeWords { name: "read".into(), describe: None, default: true }],
-            lifetimes: Lifetimes { access: 3600, service: 3600, code: 60, refresh_idle: 86_400, refresh: 200_000 },
+            lifetimes: Lifetimes {
+                access: 3600,
+                service: 3600,
+                code: 60,
+                refresh_idle: 86_400,
+                refresh: 200_000,
+                outage: 0,
+            },
             sign_in: vec![SignIn { name: "people".into(), title: "People".into(), kind: SignInKind::Local(users) }],
             works: Works {
                 vault,

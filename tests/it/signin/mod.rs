@@ -5,6 +5,7 @@ mod clients;
 mod consent;
 mod flow;
 mod local;
+mod recorded;
 mod tokens;
 mod vouching;
 
@@ -69,6 +70,12 @@ impl Story {
         let (provider, upstream) = (Provider::start().await, Upstream::mcp(&["read", "write"]).await);
         let setup = prepared(&change(policy(&provider, &upstream)));
         Self { gateway: setup.start().await, provider, upstream }
+    }
+
+    /// A story with a policy of its own; its provider is not asked.
+    pub async fn around(policy: impl Fn(&Upstream) -> String) -> Self {
+        let (provider, upstream) = (Provider::start().await, Upstream::mcp(&["read", "write"]).await);
+        Self { gateway: prepared(&policy(&upstream)).start().await, provider, upstream }
     }
 
     /// The policy as it began.

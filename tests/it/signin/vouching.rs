@@ -105,6 +105,30 @@ async fn a_provider_that_cannot_be_asked_holds_a_refresh_up_and_uses_nothing_up(
 }
 
 #[tokio::test]
+async fn a_policy_may_have_patience_with_a_silent_provider() {
+    let with = "  redirects: { exact";
+    let patient = |policy: String| policy.replace(with, &format!("  tokens: {{ provider_outage: 1h }}\n{with}"));
+    let story = Story::with(patient).await;
+    story.provider.behave(|manner| {
+        manner.tokens = json!({ "expires_in": 0 });
+        manner.refresh_refused = Some((503, json!({ "error": "temporarily_unavailable" })));
+    });
+    let page = story.refresh(&refresh_token(&story).await).await;
+    assert_eq!(page.status, 200, "{page:#?}");
+    story.gateway.wait_for_log(|line| line["fields"]["event"] == "provider-outage").await;
+    let token = read(&page)["refresh_token"].as_str().expect("a refresh token").to_owned();
+    story.provider.behave(|manner| manner.refresh_refused = Some((400, json!({ "error": "invalid_grant" }))));
+    let started = std::time::Instant::now();
+    let mut page = story.refresh(&token).await;
+    while page.status == 200 {
+        assert!(started.elapsed() < Duration::from_secs(20), "a word is a word, whatever the patience with silence");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        page = story.refresh(read(&page)["refresh_token"].as_str().expect("a refresh token")).await;
+    }
+    assert_eq!((page.status, error(&page).as_str()), (400, "invalid_grant"));
+}
+
+#[tokio::test]
 async fn a_refresh_that_speaks_of_somebody_else_gives_nothing() {
     for (what, said, status, told) in [
         ("another person", json!({ "sub": "mallory" }), 400, "invalid_grant"),

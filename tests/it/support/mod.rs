@@ -6,11 +6,13 @@ pub mod browser;
 pub mod chromium;
 pub mod client;
 pub mod gateway;
+pub mod github;
 pub mod introspector;
 pub mod issuer;
 pub mod keys;
 pub mod process;
 pub mod provider;
+pub mod recorded;
 #[path = "../../../src/stores/redis/testing.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "it serves the store's own tests too")]
 pub mod redis;
@@ -26,6 +28,7 @@ pub use introspector::Introspector;
 pub use issuer::Issuer;
 pub use keys::Key;
 pub use provider::Provider;
+pub use recorded::{Recorded, recording};
 pub use redis::Server as Redis;
 pub use relay::{Fault, Relay};
 pub use token_endpoint::TokenEndpoint;
