@@ -98,6 +98,7 @@ fn identity(caller: &Option<(bool, Vec<&'static str>, bool, bool)>) -> Identity 
         claims.insert("team".into(), json!("x"));
     }
     Identity {
+        holder: portcullis::oauth::identity::Holder::default(),
         issuer: "https://i.example".into(),
         subject: Some(if *alice { "alice" } else { "bob" }.into()),
         client: client.then(|| "c".into()),

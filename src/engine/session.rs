@@ -155,6 +155,7 @@ mod tests {
 
     fn identity(subject: &str, client: Option<&str>) -> Identity {
         Identity {
+            holder: crate::oauth::identity::Holder::default(),
             issuer: "https://issuer.example".into(),
             subject: Some(subject.into()),
             client: client.map(Into::into),

@@ -164,6 +164,7 @@ mod tests {
                 return Err(Denial::new(Reason::SignatureInvalid));
             }
             Ok(Arc::new(Identity {
+                holder: crate::oauth::identity::Holder::default(),
                 issuer: "i".into(),
                 subject: None,
                 client: None,

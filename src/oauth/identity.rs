@@ -4,6 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+/// Who holds a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// Somebody who signed in.
+    #[default]
+    Person,
+    /// A client that acts for itself.
+    Machine,
+}
+
 /// Who is asking, as one provider vouched for it: a verified fact about a token, independent of any service.
 ///
 /// *Subject* always means the pair (issuer, subject): a bare `sub` identifies nobody.
@@ -13,8 +23,11 @@ pub struct Identity {
     pub issuer: Arc<str>,
     /// `sub` (RFC 7519 section 4.1.2), when the token has one.
     pub subject: Option<Arc<str>>,
-    /// `client_id` (RFC 9068 section 2.2) or else `azp` (OpenID Connect Core section 2).
+    /// `client_id` (RFC 9068 section 2.2) or else `azp` (OpenID Connect Core section 2), or what Okta (`cid`) and Entra's
+    /// version 1 (`appid`) call it.
     pub client: Option<Arc<str>>,
+    /// A person or a machine.
+    pub holder: Holder,
     /// The scopes held, from `scope` or `scp`.
     pub scopes: Scopes,
     /// `aud`, always as a list.
@@ -39,6 +52,7 @@ impl Identity {
             issuer: "".into(),
             subject: None,
             client: None,
+            holder: Holder::default(),
             scopes: Scopes::default(),
             audiences: Vec::new(),
             expires: i64::MAX,

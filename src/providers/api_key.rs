@@ -11,7 +11,7 @@ use super::{next_generation, token_name};
 use crate::engine::clock::Clock;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::provider::Provider;
-use crate::oauth::identity::Identity;
+use crate::oauth::identity::{Holder, Identity};
 
 /// One key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,7 @@ impl Provider for ApiKeys {
             issuer: Arc::clone(&self.issuer),
             subject: Some(key.name.as_str().into()),
             client: key.client.as_deref().map(Arc::from),
+            holder: Holder::Machine,
             scopes: key.scopes.iter().map(String::as_str).collect(),
             audiences: Vec::new(),
             expires: key.expires,

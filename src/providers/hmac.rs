@@ -109,6 +109,7 @@ mod tests {
             token_type: TokenType::Jwt,
             scope_claim: ScopeClaim::Both,
             sign_in_clients: Vec::new(),
+            machines: false,
         };
         let secrets = secrets.iter().map(|bytes| held(bytes)).collect();
         Hmac::new("own", &HmacSettings { profile, algorithms: vec![Algorithm::Hs256], secrets })

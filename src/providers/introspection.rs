@@ -331,6 +331,7 @@ mod tests {
                 token_type: TokenType::Jwt,
                 scope_claim: ScopeClaim::Both,
                 sign_in_clients: Vec::new(),
+                machines: false,
             },
             url: EndpointUrl::parse("https://id.example/introspect").unwrap(),
             client_id: "gate".into(),

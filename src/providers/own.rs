@@ -36,6 +36,7 @@ impl Own {
             token_type: TokenType::AccessToken,
             scope_claim: ScopeClaim::Scope,
             sign_in_clients: Vec::new(),
+            machines: false,
         };
         Self {
             name: format!("{service}/own"),

@@ -344,3 +344,25 @@ async fn the_template_works_as_it_is() {
     let step_up = stage.refused(&client, "update_record", json!({}), 403).await;
     assert!(step_up.header("www-authenticate").contains("example:write"), "{step_up:?}");
 }
+
+#[test]
+fn every_policy_of_the_page_about_sign_in_is_without_a_finding() {
+    let page = std::fs::read_to_string(root().join("docs/sign-in.md")).expect("the page");
+    let policies: Vec<&str> =
+        page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    assert!(policies.len() >= 9, "one for each provider");
+    for policy in policies {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("policies")).expect("a folder");
+        std::fs::write(folder.path().join("portcullis.yaml"), "store: memory\n").expect("a file");
+        std::fs::write(folder.path().join("policies/notes.yaml"), policy).expect("a file");
+        let mut command = Command::new(BINARY);
+        command.args(["check", "--deny-warnings"]).arg(folder.path());
+        for secret in ["OKTA", "ENTRA", "GOOGLE", "KEYCLOAK", "AUTH0", "GITHUB", "CORP", "CI"] {
+            command.env(format!("{secret}_SECRET"), SECRET);
+        }
+        let output = command.output().expect("the binary runs");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{policy}\n{}", String::from_utf8_lossy(&said));
+    }
+}

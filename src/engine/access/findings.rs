@@ -73,8 +73,20 @@ fn patterns(rule: &Rule) -> Vec<(&'static str, &Pattern)> {
     names.chain(selector.resources.iter().map(|uri| ("resources", uri.pattern()))).collect()
 }
 
+/// Whether everybody whom `strict` is for is one of those whom `lenient` is for. A deny rule that does not say is for everyone.
+fn includes(lenient: &Rule, strict: &Rule) -> bool {
+    match lenient.callers() {
+        Callers::Everyone => true,
+        Callers::Identified => lenient.effect() == Effect::Deny || strict.callers() != Callers::Everyone,
+        only @ Callers::Only(_) => strict.callers() == only,
+    }
+}
+
 /// Whether `rule` does nothing where `killer` selects the same.
 fn kills(killer: &Rule, rule: &Rule) -> bool {
+    if !includes(killer, rule) {
+        return false;
+    }
     match (killer.effect(), rule.effect()) {
         (Effect::Deny, Effect::Allow) => killer.conditions().when.is_none() && killer.covers_arguments(rule),
         (Effect::Allow, Effect::Allow) => asks_no_more(killer, rule),
@@ -85,7 +97,6 @@ fn kills(killer: &Rule, rule: &Rule) -> bool {
 
 /// Whether whoever satisfies `strict` satisfies `lenient`.
 fn asks_no_more(lenient: &Rule, strict: &Rule) -> bool {
-    let open = lenient.callers() == Callers::Everyone || strict.callers() == Callers::Identified;
     let free = lenient.is_plain() || lenient.conditions() == strict.conditions();
-    open && free && lenient.scopes().iter().all(|scope| strict.scopes().contains(scope))
+    free && lenient.scopes().iter().all(|scope| strict.scopes().contains(scope))
 }

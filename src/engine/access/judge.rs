@@ -35,7 +35,7 @@ impl AccessTable {
         }
         let (mut lacking, mut unidentified): (Option<u32>, bool) = (None, false);
         let permitted = self.visit(facts, Effect::Allow, |index, rule| {
-            if facts.identity.is_anonymous() && rule.callers() == Callers::Identified {
+            if facts.identity.is_anonymous() && rule.callers() != Callers::Everyone {
                 unidentified = true;
                 return ControlFlow::Continue(());
             }

@@ -4,6 +4,7 @@ use super::argument::ArgumentMatcher;
 use super::condition::Condition;
 use super::facts::{Cause, Facts, Fit, Kind, Moment};
 use super::pattern::{NamePattern, UriPattern};
+use crate::oauth::identity::Holder;
 
 /// Methods that `methods:` of a rule does not govern: they follow the other selectors, or need no rule.
 const GOVERNED: [&str; 24] = [
@@ -50,6 +51,8 @@ pub enum Callers {
     Identified,
     /// Callers without one too (`identity: none`).
     Everyone,
+    /// Only such callers (`identity: person`, `identity: machine`).
+    Only(Holder),
 }
 
 /// What is asked for. A rule selects whatever any of the lists names.
@@ -173,6 +176,13 @@ impl Rule {
         Ok(self)
     }
 
+    /// The rule, for persons or machines alone.
+    #[must_use]
+    pub fn only_for(mut self, holder: Holder) -> Self {
+        self.callers = Callers::Only(holder);
+        self
+    }
+
     fn checked(mut self) -> Result<Self, RuleError> {
         let Selector { tools, resources, prompts, methods } = &self.selector;
         if tools.is_empty() && resources.is_empty() && prompts.is_empty() && methods.is_empty() {
@@ -275,6 +285,11 @@ impl Rule {
 
     /// The part that is decided for lists too.
     pub(super) fn when(&self, facts: &Facts<'_>) -> Fit {
+        let identity = facts.identity;
+        let is_for = |holder| !identity.is_anonymous() && identity.holder == holder;
+        if matches!(self.callers, Callers::Only(holder) if !is_for(holder)) {
+            return Fit::No;
+        }
         match &self.conditions.when {
             None => Fit::Yes,
             Some(when) if matches!(facts.moment, Moment::Template) && when.reads().target => {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::challenge::is_scope_token;
 use super::fault::{Fault, FaultKind};
-use super::identity::{Identity, Scopes};
+use super::identity::{Holder, Identity, Scopes};
 
 /// 9999-12-31T23:59:59Z. A later time is milliseconds, or meant to overflow someone's arithmetic.
 pub const LATEST_TIME: i64 = 253_402_300_799;
@@ -47,7 +47,12 @@ pub struct Profile {
     pub scope_claim: ScopeClaim,
     /// Client ids of sign-in clients of this installation: a token for one of them is an ID token.
     pub sign_in_clients: Vec<String>,
+    /// Whether all of its tokens are machines', whatever they say.
+    pub machines: bool,
 }
+
+/// Claims that name the client, the standard ones first.
+const CLIENT: [&str; 4] = ["client_id", "azp", "cid", "appid"];
 
 impl Profile {
     /// Reads the claims of a token whose signature is verified. `token_type` is the header's; `token_name` is how logs name
@@ -81,7 +86,8 @@ impl Profile {
         Ok(Identity {
             issuer: Arc::clone(&self.issuer),
             subject: claims.get("sub").and_then(Value::as_str).map(Arc::from),
-            client: ["client_id", "azp"].iter().find_map(|name| claims.get(*name)?.as_str()).map(Arc::from),
+            client: CLIENT.iter().find_map(|name| claims.get(*name)?.as_str()).map(Arc::from),
+            holder: if self.machines || is_machine(&claims) { Holder::Machine } else { Holder::Person },
             scopes: self.scopes(&claims)?,
             audiences,
             expires: time(&claims, "exp", Rounding::Down)?.ok_or(wrong("exp"))?,
@@ -164,9 +170,24 @@ fn not_an_access_token(detail: &'static str) -> Fault {
     Fault::new(FaultKind::TokenType, detail)
 }
 
+/// Whether a token is held by a client that acts for itself. A subject that is the client's own name is one (RFC 9068 section
+/// 2.2, RFC 9700 section 4.15), and so is no subject at all; products say it in other ways too: Auth0 (`gty`, and `@clients`
+/// behind the client's id), Entra (`idtyp`), Keycloak (the user of a service account).
+fn is_machine(claims: &Map<String, Value>) -> bool {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let Some(subject) = text("sub") else { return true };
+    let mut clients = CLIENT.iter().filter_map(|name| text(name));
+    clients.any(|client| subject == client || subject.strip_suffix("@clients") == Some(client))
+        || text("gty") == Some("client-credentials")
+        || text("idtyp") == Some("app")
+        || text("client_id").is_some_and(|client| {
+            text("preferred_username").and_then(|name| name.strip_prefix("service-account-")) == Some(client)
+        })
+}
+
 /// Strings where RFC 7519 section 4.1, RFC 9068 and OpenID Connect Core register strings.
 fn check_types(claims: &Map<String, Value>) -> Result<(), Fault> {
-    for name in ["iss", "sub", "jti", "client_id", "azp"] {
+    for name in ["iss", "sub", "jti", "client_id", "azp", "cid", "appid"] {
         match claims.get(name) {
             None => {}
             Some(Value::String(text)) if !text.is_empty() => {}

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Profile, ScopeClaim, TokenType, check_times};
 use crate::oauth::fault::FaultKind;
-use crate::oauth::identity::Identity;
+use crate::oauth::identity::{Holder, Identity};
 use crate::oauth::strict;
 
 fn profile() -> Profile {
@@ -13,6 +13,7 @@ fn profile() -> Profile {
         token_type: TokenType::Jwt,
         scope_claim: ScopeClaim::Both,
         sign_in_clients: vec!["web-app".to_owned()],
+        machines: false,
     }
 }
 
@@ -35,6 +36,43 @@ fn changed(name: &str, value: Option<Value>) -> Result<Identity, FaultKind> {
         None => claims.remove(name),
     };
     read(claims)
+}
+
+#[test]
+fn a17_a_machine_is_told_from_a_person() {
+    let holder = |profile: &Profile, changes: Value| {
+        let claims = json!({ "iss": "https://id.example", "sub": "alice", "exp": 2_000_000_000 });
+        let (Value::Object(mut claims), Value::Object(changes)) = (claims, changes) else { panic!("objects") };
+        claims.insert("iss".into(), (*profile.issuer).into());
+        claims.extend(changes);
+        claims.retain(|_, value| !value.is_null());
+        profile.read(None, String::new(), claims).unwrap().holder
+    };
+    for person in [
+        json!({}),
+        json!({ "client_id": "desk" }),
+        json!({ "azp": "desk", "gty": "password" }),
+        json!({ "cid": "0oa1", "uid": "00u1" }),
+        json!({ "appid": "1-2", "idtyp": "user" }),
+        json!({ "azp": "robot", "preferred_username": "service-account-robot" }),
+        json!({ "sub": "desk@clients", "azp": "other" }),
+    ] {
+        assert_eq!(holder(&profile(), person.clone()), Holder::Person, "{person}");
+    }
+    for machine in [
+        json!({ "sub": "robot", "client_id": "robot" }),
+        json!({ "sub": "robot", "azp": "robot" }),
+        json!({ "sub": "0oa1", "cid": "0oa1" }),
+        json!({ "sub": "robot", "client_id": "other", "azp": "robot" }),
+        json!({ "sub": "robot@clients", "azp": "robot", "gty": "client-credentials" }),
+        json!({ "sub": "object-id", "appid": "1-2", "idtyp": "app" }),
+        json!({ "sub": "uuid", "azp": "robot", "client_id": "robot", "preferred_username": "service-account-robot" }),
+        json!({ "sub": null, "client_id": "robot" }),
+    ] {
+        assert_eq!(holder(&profile(), machine.clone()), Holder::Machine, "{machine}");
+    }
+    let services = Profile { machines: true, ..profile() };
+    assert_eq!(holder(&services, json!({ "sub": "svc-build" })), Holder::Machine);
 }
 
 #[test]

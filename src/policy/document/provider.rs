@@ -56,6 +56,9 @@ pub struct OidcDocument {
     pub sign_in_clients: Option<Vec<String>>,
     /// When keys are fetched, and how long they serve.
     pub keys: Option<KeysDocument>,
+    /// Whose tokens they are: `machines` takes all of them for machines'. Default: told by each token, which is a machine's
+    /// when its subject is its client or the product says so.
+    pub holders: Option<HoldersWord>,
 }
 
 /// A product, by which the particulars of a provider are known.
@@ -160,6 +163,9 @@ pub struct JwksDocument {
     pub sign_in_clients: Option<Vec<String>>,
     /// When keys are fetched, and how long they serve. Only with `url`.
     pub keys: Option<KeysDocument>,
+    /// Whose tokens they are: `machines` takes all of them for machines'. Default: told by each token, which is a machine's
+    /// when its subject is its client or the product says so.
+    pub holders: Option<HoldersWord>,
 }
 
 /// When keys are fetched, and how long they serve.
@@ -192,6 +198,9 @@ pub struct HmacDocument {
     pub leeway: Option<DurationText>,
     /// The claim that holds scopes. Default: both.
     pub scope_claim: Option<ScopeClaimWord>,
+    /// Whose tokens they are: `machines` takes all of them for machines'. Default: told by each token, which is a machine's
+    /// when its subject is its client or the product says so.
+    pub holders: Option<HoldersWord>,
 }
 
 /// A provider that is asked about tokens (RFC 7662).
@@ -218,6 +227,9 @@ pub struct IntrospectionDocument {
     pub scope_claim: Option<ScopeClaimWord>,
     /// Client ids of sign-in clients: a token for one of them is an ID token and refused.
     pub sign_in_clients: Option<Vec<String>>,
+    /// Whose tokens they are: `machines` takes all of them for machines'. Default: told by each token, which is a machine's
+    /// when its subject is its client or the product says so.
+    pub holders: Option<HoldersWord>,
 }
 
 /// Which tokens a provider is asked about.
@@ -255,6 +267,14 @@ pub struct ApiKeyDocument {
     pub scopes: Option<Vec<String>>,
     /// The client that it stands for. Default: none.
     pub client: Option<String>,
+}
+
+/// Whose tokens a provider's are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldersWord {
+    /// Machines, all of them.
+    Machines,
 }
 
 /// Which `typ` access tokens have.

@@ -17,8 +17,9 @@ pub struct RuleDocument {
     pub allow: Option<SelectorDocument>,
     /// What is denied, whatever allows it.
     pub deny: Option<SelectorDocument>,
-    /// `none`: the rule is for callers without a token too. Only with `allow`, without scopes, and where
-    /// `authentication.optional` lets such callers in.
+    /// Whom the rule is for: `person` or `machine` for such callers alone; `none` for callers without a token too, which goes
+    /// with `allow`, without scopes, and where `authentication.optional` lets such callers in. Default: everybody with a
+    /// token, and `deny` everybody.
     pub identity: Option<IdentityWord>,
     /// Scopes that a caller needs, all of them. Only with `allow`.
     #[schemars(length(min = 1))]
@@ -40,6 +41,10 @@ pub struct RuleDocument {
 pub enum IdentityWord {
     /// Everyone, with or without a token.
     None,
+    /// Somebody who signed in.
+    Person,
+    /// A client that acts for itself: its subject is its own client id, or its provider says so.
+    Machine,
 }
 
 /// What a rule speaks of. Globs: `*` stops at `/` in URIs, `**` does not, `\` escapes.

@@ -12,11 +12,13 @@ use crate::engine::access::findings::DeadRule;
 use crate::engine::access::pattern::{NamePattern, UriPattern};
 use crate::engine::access::rule::{Conditions, Effect, OtherArguments, Rule, RuleError, Selector};
 use crate::engine::access::{AccessTable, ListMode};
+use crate::oauth::identity::Holder;
 use crate::policy::codes;
 use crate::policy::document::PolicyDocument;
 use crate::policy::document::policy::{ListMode as ListWord, UriMode};
 use crate::policy::document::rule::{
-    MatcherDocument, OtherArguments as OthersWord, PatternDocument, RuleDocument, SelectorDocument, TypeWord,
+    IdentityWord, MatcherDocument, OtherArguments as OthersWord, PatternDocument, RuleDocument, SelectorDocument,
+    TypeWord,
 };
 use crate::policy::tree::escaped;
 
@@ -127,7 +129,13 @@ fn rule(context: &mut Context<'_>, document: &PolicyDocument, written: &RuleDocu
         return None;
     }
     let rule = Rule::new(effect, selector, conditions, scopes);
-    match rule.and_then(|rule| if written.identity.is_some() { rule.for_everyone() } else { Ok(rule) }) {
+    let for_whom = |rule: Rule| match written.identity {
+        None => Ok(rule),
+        Some(IdentityWord::None) => rule.for_everyone(),
+        Some(IdentityWord::Person) => Ok(rule.only_for(Holder::Person)),
+        Some(IdentityWord::Machine) => Ok(rule.only_for(Holder::Machine)),
+    };
+    match rule.and_then(for_whom) {
         Ok(rule) => Some(rule),
         Err(error) => {
             let at = match &error {

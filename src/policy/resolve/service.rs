@@ -16,6 +16,7 @@ use crate::oauth::challenge::is_scope_token;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UrlErrorKind};
 use crate::policy::document::PolicyDocument;
 use crate::policy::document::policy::{AuthenticationDocument, DenialMode, RouteDocument, UriMode};
+use crate::policy::document::rule::IdentityWord;
 use crate::policy::document::scalar::{NameText, listed};
 use crate::policy::model::{Installation, Provider, Service};
 use crate::policy::{codes, suggest};
@@ -354,7 +355,12 @@ fn admission(context: &mut Context<'_>, document: &PolicyDocument, rules: &Acces
             );
         }
         (None | Some(false), true) => {
-            let index = document.rules.iter().flatten().position(|rule| rule.identity.is_some()).unwrap_or_default();
+            let index = document
+                .rules
+                .iter()
+                .flatten()
+                .position(|rule| rule.identity == Some(IdentityWord::None))
+                .unwrap_or_default();
             let diagnostic = Diagnostic::error(codes::USELESS_SETTING, "callers without a token are not let in");
             context.push_at_key(
                 diagnostic.help("set `authentication.optional: true`, or remove `identity`"),

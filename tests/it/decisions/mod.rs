@@ -51,6 +51,7 @@ fn complaints(rest: &str) -> Vec<&'static str> {
 fn alice(scopes: &str, claims: Value) -> Identity {
     let Value::Object(claims) = claims else { panic!("claims are an object") };
     Identity {
+        holder: portcullis::oauth::identity::Holder::default(),
         issuer: "https://issuer.example.com".into(),
         subject: Some("alice".into()),
         client: Some("claude".into()),

@@ -183,10 +183,13 @@ async fn h08_a_client_proves_who_it_is_by_its_own_method_and_no_other() {
 #[tokio::test]
 async fn a17_a_machine_is_no_person() {
     let story = Story::with(|policy| {
-        policy.replace(
-            "  - allow: { tools: [write] }",
-            "  - allow: { tools: [write] }\n    when: subject.startsWith('corp:')",
-        )
+        policy
+            .replace("  - allow: { tools: [write] }", "  - allow: { tools: [write] }\n    identity: person")
+            .replace(
+                "  - allow: { tools: [read] }\n    scopes: [files:read]",
+                "  - allow: { tools: [read] }\n    identity: machine",
+            )
+            .replace("scopes: [files:read] }\n", "scopes: [files:read, files:write] }\n")
     })
     .await;
     let form = [("grant_type", "client_credentials"), ("client_id", "ci"), ("client_secret", CI_SECRET)];
@@ -197,7 +200,19 @@ async fn a17_a_machine_is_no_person() {
     assert!(tokens["refresh_token"].is_null());
     assert_eq!(story.call("read", tokens["access_token"].as_str().expect("a token")).await, 200);
     let wider = [grant_of("files:write"), form.to_vec()].concat();
-    assert_eq!(error(&story.token(&wider).await), "invalid_scope");
+    let tokens = read(&story.token(&wider).await);
+    story.upstream.forget();
+    assert_eq!(story.call("write", tokens["access_token"].as_str().expect("a token")).await, 403, "it is no person");
+    story.upstream.assert_silent();
+    let everything = [grant_of("files:everything"), form.to_vec()].concat();
+    assert_eq!(error(&story.token(&everything).await), "invalid_scope");
+    let page = story.sign_in(&Browser::new(), &[("scope", "files:read files:write")]).await;
+    let person = read(&story.redeem(&page.parameter("code").expect("a code")).await);
+    let person = person["access_token"].as_str().expect("a token");
+    assert_eq!(story.call("write", person).await, 200, "a person is one");
+    story.upstream.forget();
+    assert_eq!(story.call("read", person).await, 403, "and no machine");
+    story.upstream.assert_silent();
     let public = [("grant_type", "client_credentials"), ("client_id", "desk")];
     assert_eq!(error(&story.token(&public).await), "unauthorized_client");
 }

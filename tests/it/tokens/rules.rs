@@ -137,6 +137,37 @@ rules: [{{ allow: {{ tools: [echo] }}, when: 'issuer == "{one}" && subject == "a
 }
 
 #[tokio::test]
+async fn a17_a_rule_for_people_is_for_no_machine_and_the_other_way_round() {
+    let scene = Scene::with(&[("rs256", Key::Rs256)], |scenery| {
+        let provider = scenery.oidc("");
+        let rule = |who: &str| format!("  - {{ allow: {{ tools: [echo] }}, identity: {who} }}\n");
+        let scenery = service(scenery, "people", &provider, "", &rule("person"));
+        let scenery = service(scenery, "machines", &provider, "", &rule("machine"));
+        let denying = "  - allow: { tools: [echo] }\n  - { deny: { tools: [echo] }, identity: machine }\n";
+        service(scenery, "denying", &provider, "", denying)
+    })
+    .await;
+    let person = scene.rules_token(json!({"sub": "alice", "client_id": "desk"}));
+    for machine in [
+        json!({"sub": "robot", "client_id": "robot"}),
+        json!({"sub": "robot", "client_id": null, "azp": "robot"}),
+        json!({"sub": "robot@clients", "client_id": null, "azp": "robot", "gty": "client-credentials"}),
+        json!({"sub": null, "client_id": "robot"}),
+    ] {
+        let token = scene.rules_token(machine.clone());
+        scene.forbids("people", &format!("a machine: {machine}"), &token).await;
+        scene.forbids("denying", &format!("a machine: {machine}"), &token).await;
+        scene.accepts_at("machines", &machine.to_string(), &token).await;
+        let client = Client::new(&scene.url("people")).token(&token);
+        assert!(client.list("tools").await.names("tools").is_empty(), "nor is it told of the tool");
+        scene.upstream.forget();
+    }
+    scene.forbids("machines", "a person", &person).await;
+    scene.accepts_at("people", "a person", &person).await;
+    scene.accepts_at("denying", "a person", &person).await;
+}
+
+#[tokio::test]
 async fn a18_an_email_counts_when_verified_and_of_one_domain() {
     let careful = r#"  - { allow: { tools: [echo] }, when: 'claims.email_verified == true && claims.email.matches("^[^@]+@corp\\.test$")' }
 "#;
