@@ -1,8 +1,8 @@
 //! A listener of its own for operators: metrics, status, and a page that shows it. It reads and changes nothing.
 //!
 //! It is no part of the gateway's path: it has its own socket, on loopback unless the installation says otherwise, and
-//! answers only those who may ask ([`AdminAccess`]). A web page cannot reach it through a browser: whatever has an `Origin`
-//! or a host name that is not listed is refused.
+//! answers only those who may ask ([`AdminAccess`](crate::engine::snapshot::AdminAccess)). A web page cannot reach it through a
+//! browser: whatever has an `Origin` or a host name that is not listed is refused.
 
 mod access;
 mod metrics;

@@ -2,7 +2,7 @@
 //!
 //! Everything is named by keyed hashes and sealed (AES-256-GCM), bound to the purpose it was made for, so that a row cannot
 //! stand in another's place or outlive its time, and a cookie not stand for a state. There may be several keys: the first
-//! seals, all open. What an older key sealed can be sealed anew with the first, see [`rotate`].
+//! seals, all open. What an older key sealed can be sealed anew with the first, see [`rotate`](super::rotate).
 
 use std::sync::Arc;
 
