@@ -75,7 +75,9 @@ fn check_verdict(file: &Path) -> Option<u64> {
     let problems = report.as_array().or_else(|| report["diagnostics"].as_array()).expect("a list of diagnostics");
     let errors = || problems.iter().filter(|problem| problem["severity"] == "error");
     assert_eq!(output.status.code(), Some(i32::from(errors().next().is_some())), "{}: {said}", file.display());
-    errors().map(|problem| problem["line"].as_u64().unwrap_or_else(|| panic!("no line: {problem}"))).min()
+    // No editor can see a file that is there only while it is used, as the people of the demo are.
+    let seen = errors().filter(|problem| problem["code"] != "secret-unreadable");
+    seen.map(|problem| problem["line"].as_u64().unwrap_or_else(|| panic!("no line: {problem}"))).min()
 }
 
 #[track_caller]
