@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis::engine::access::argument::{ArgumentMatcher, Check, Presence};
 use portcullis::engine::access::pattern::NamePattern;
 use portcullis::engine::access::rule::{Conditions, Rule, Selector};
 use portcullis::engine::access::{AccessTable, ListMode};
+use portcullis::engine::clock::{Clock, SystemClock};
+use portcullis::engine::credential::{Caller, CredentialCache, Credentials, Holder, Kind, Obtain, Obtained, Who};
+use portcullis::engine::decision::Denial;
 use portcullis::engine::limits::{Key, Limit, LimitKind, LimitSelector, LimitState, Limits};
 use portcullis::mcp::era::Era;
 use portcullis::mcp::list;
@@ -63,14 +67,25 @@ fn five_hundred_tools() -> String {
     format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{}]}}}}"#, tools.join(","))
 }
 
+/// Gives a credential of usual length.
+#[derive(Debug)]
+struct Given;
+
+#[async_trait::async_trait]
+impl Obtain for Given {
+    async fn obtain(&self, _caller: Option<&Caller>) -> Result<Obtained, Denial> {
+        Ok(Obtained::lasting("g".repeat(1024), SystemClock.unix(), Some(3600)))
+    }
+}
+
 fn main() -> io::Result<()> {
     let broken = || io::Error::other("the bench's own rules do not compile");
-    let identity = Identity {
+    let identity = Arc::new(Identity {
         issuer: "https://issuer.example".into(),
         subject: Some("alice".into()),
         scopes: ["tools:use"].into_iter().collect(),
         ..Identity::anonymous()
-    };
+    });
     let message = Message::parse(CALL.as_bytes()).map_err(|error| io::Error::other(error.public.into_owned()))?;
     let (small, large) = (table(10).ok_or_else(broken)?, table(1000).ok_or_else(broken)?);
     let decide = |table: &AccessTable| {
@@ -84,6 +99,21 @@ fn main() -> io::Result<()> {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let list = five_hundred_tools();
     let lister = small.lister(&identity, ItemKind::Tool);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let cache = Arc::new(CredentialCache::new(clock));
+    let given: Arc<dyn Obtain> = Arc::new(Given);
+    let obtained = |holder, kind| {
+        Credentials::new(kind, holder, "Bearer ".to_owned(), Arc::clone(&given), &cache, runtime.handle().clone())
+    };
+    let (one, each) = (obtained(Holder::Service, Kind::ClientCredentials), obtained(Holder::Caller, Kind::Exchange));
+    let token = "t".repeat(1024);
+    let shown = |credentials: &Credentials| {
+        let who = Who { token: Some(&token), identity: &identity, issuing: None };
+        let value = runtime.block_on(credentials.get(who));
+        assert!(value.is_ok(), "the credential that is measured is there");
+        drop(black_box(value));
+    };
     let found = [
         ("parse", micros(20_000, || drop(black_box(Message::parse(CALL.as_bytes()))))),
         ("authorize_10_rules", micros(20_000, || decide(&small))),
@@ -92,6 +122,8 @@ fn main() -> io::Result<()> {
             "limit",
             micros(20_000, || drop(black_box(limits.take(&identity, address, &message.operation, Instant::now())))),
         ),
+        ("credential_of_the_service", micros(20_000, || shown(&one))),
+        ("credential_of_the_caller", micros(20_000, || shown(&each))),
         (
             "filter_500_tools",
             micros(200, || {

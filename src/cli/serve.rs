@@ -9,6 +9,7 @@ use super::{Files, check, fail, print, runtime};
 use crate::engine::clock::SystemClock;
 use crate::policy::compile::Compiler;
 use crate::reload::{self, AtStart, Reloader};
+use crate::signin::KeptTokens;
 use crate::{server, telemetry};
 
 /// `portcullis serve`.
@@ -35,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };
-    let compiler = match Compiler::new(background.handle().clone(), Arc::new(SystemClock)) {
+    let compiler = match Compiler::new(background.handle().clone(), Arc::new(SystemClock), Arc::new(KeptTokens)) {
         Ok(compiler) if arguments.check => compiler,
         Ok(compiler) => compiler.with_store(),
         Err(error) => return fail(&error.to_string()),

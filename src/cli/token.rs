@@ -19,6 +19,7 @@ use crate::policy::compile::Compiler;
 use crate::policy::document::scalar::DurationText;
 use crate::reload::{AtStart, Reloader};
 use crate::secret::SecretRef;
+use crate::signin::KeptTokens;
 
 /// How long explaining waits for the keys of providers.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -152,7 +153,7 @@ fn show(show: &Show) -> ExitCode {
         Err(fault) => print(&format!("not a JWT: {fault}\n")),
     }
     let Ok(background) = runtime() else { return fail("no runtime") };
-    let Ok(compiler) = Compiler::new(background.handle().clone(), Arc::new(SystemClock)) else {
+    let Ok(compiler) = Compiler::new(background.handle().clone(), Arc::new(SystemClock), Arc::new(KeptTokens)) else {
         return fail("no HTTP client");
     };
     let mut reloader = Reloader::new(show.files.layout(), show.files.overrides(None, None), compiler);

@@ -14,12 +14,14 @@ const METADATA: &str = "/.well-known/oauth-protected-resource";
 const SERVER_METADATA: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
 /// What stands before a provider's name in the path of its callback.
 const CALLBACK: &str = "/callback";
+/// The last segment of the path of a service's keys.
+pub const JWKS: &str = "jwks";
 /// The endpoints of an authorization server, by the last segment of their path.
 const ENDPOINTS: [(&str, Endpoint<'static>); 9] = [
     ("authorize", Endpoint::Authorize),
     ("consent", Endpoint::Consent),
     ("introspect", Endpoint::Introspect),
-    ("jwks", Endpoint::Jwks),
+    (JWKS, Endpoint::Jwks),
     ("register", Endpoint::Register),
     ("revoke", Endpoint::Revoke),
     ("sign-in", Endpoint::SignIn),
@@ -147,7 +149,7 @@ impl RouteTable {
         let mut found = endpoints(path).into_iter().flatten().filter_map(|(of, endpoint)| {
             let at_root = || host.default.as_ref().filter(|_| endpoint.is_at_root());
             let service = if of.is_empty() { at_root() } else { host.services.get(of).map(|at| &at.0) };
-            service.filter(|service| may_issue(service)).map(|service| Route::Issuer(service, endpoint))
+            service.filter(|service| may_have(service, endpoint)).map(|service| Route::Issuer(service, endpoint))
         });
         found.next().unwrap_or(Route::Unknown)
     }
@@ -167,10 +169,13 @@ fn endpoints(path: &str) -> [Option<(&str, Endpoint<'_>)>; 4] {
     ]
 }
 
-/// Whether the service has an authorization server, as far as can be told.
-fn may_issue(service: &Service) -> bool {
+/// Whether the service has the endpoint, as far as can be told: all with an authorization server, and its keys with those
+/// of assertions alone.
+fn may_have(service: &Service, endpoint: Endpoint<'_>) -> bool {
     match &service.state {
-        State::Open(pipeline) => pipeline.issuing.is_some(),
+        State::Open(pipeline) => {
+            pipeline.issuing.is_some() || (endpoint == Endpoint::Jwks && pipeline.published.is_some())
+        }
         State::Closed(_) => true,
     }
 }

@@ -14,8 +14,10 @@ use super::counters::ServiceCounts;
 use super::credential::Credentials;
 use super::decision::{Denial, Reason};
 use super::issuing::Issuing;
+use super::keyring::Keyring;
 use super::limits::Limits;
 use super::stage::Stage;
+use super::vault::Vault;
 use crate::mcp::era::Revisions;
 use crate::mcp::server::Wish;
 
@@ -90,6 +92,17 @@ pub struct Pipeline {
     pub rule_places: RulePlaces,
     /// The authorization server, in a service that has its own.
     pub issuing: Option<Arc<Issuing>>,
+    /// The keys of assertions about callers, in a service that makes them.
+    pub published: Option<Published>,
+}
+
+/// Keys that the gateway signs with and publishes.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// Where they are kept.
+    pub vault: Arc<Vault>,
 }
 
 /// Where the rules of a policy are written.

@@ -3,16 +3,17 @@
 use http::{HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
-use crate::engine::credential::Kind;
+use crate::engine::credential::{Kind, Who};
 use crate::engine::decision::{Denial, Reason};
-use crate::engine::service::{CredentialSource, Upstream};
+use crate::engine::service::{CredentialSource, Pipeline, Upstream};
 
 /// The value of the credential's header, when the upstream gets one. What was obtained before is there at once.
 ///
 /// # Errors
 /// It cannot be had: nothing may be sent upstream.
-pub async fn of(upstream: &Upstream, exchange: &mut Exchange) -> Result<Option<HeaderValue>, Denial> {
-    let Some(credential) = &upstream.credential else { return Ok(None) };
+pub async fn of(pipeline: &Pipeline, exchange: &mut Exchange) -> Result<Option<HeaderValue>, Denial> {
+    let Some(credential) = &pipeline.upstream.credential else { return Ok(None) };
+    let issuing = pipeline.issuing.as_ref();
     match &credential.source {
         CredentialSource::Fixed(value) => {
             exchange.credential = Some(Kind::Secret);
@@ -22,7 +23,7 @@ pub async fn of(upstream: &Upstream, exchange: &mut Exchange) -> Result<Option<H
             exchange.credential = Some(credentials.kind());
             let identity = exchange.identity.as_ref().ok_or_else(|| Denial::new(Reason::Internal))?;
             let token = exchange.token.as_ref().map(|token| &*token.0);
-            credentials.get(token, identity).await.map(Some)
+            credentials.get(Who { token, identity, issuing }).await.map(Some)
         }
     }
 }

@@ -97,8 +97,9 @@ async fn asked(
     exchange: &mut Exchange,
 ) -> Result<Answered, Stop> {
     let service = exchange.service.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
-    let upstream = &service.pipeline()?.upstream;
-    let shown = credential::of(upstream, exchange).await?;
+    let pipeline = service.pipeline()?;
+    let upstream = &pipeline.upstream;
+    let shown = credential::of(pipeline, exchange).await?;
     let exchange = &*exchange;
     let head = upstream::head(session.req_header(), upstream, exchange, shown.as_ref())?;
     let (mut stream, place) = connect(connector, upstream).await?;

@@ -1,6 +1,7 @@
 //! Takes requests to the endpoints of an authorization server to [`crate::signin`], and its answers back.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -16,7 +17,11 @@ use super::exchange::Exchange;
 use super::local::Answer;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::routes::Endpoint;
+use crate::engine::service::Pipeline;
 use crate::signin::{self, Request};
+
+/// When keys that cannot be read are asked for again.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Answers a request to `endpoint` of the routed service.
 ///
@@ -30,7 +35,7 @@ pub async fn answer(
     endpoint: Endpoint<'_>,
 ) -> Result<Answer, Denial> {
     let service = exchange.service.clone().ok_or_else(|| Denial::new(Reason::Internal))?;
-    let issuing = service.pipeline()?.issuing.clone().ok_or_else(|| Denial::new(Reason::PathUnknown))?;
+    let pipeline = service.pipeline()?;
     let method = session.req_header().method.clone();
     let methods = signin::methods(endpoint);
     if signin::is_for_scripts(endpoint) {
@@ -44,6 +49,7 @@ pub async fn answer(
         answer.headers.push((ALLOW, listed(methods)));
         return Ok(answer);
     }
+    let Some(issuing) = &pipeline.issuing else { return keys(pipeline).await };
     let limit = signin::body_limit(endpoint, &method);
     let body = if limit == 0 { Bytes::new() } else { body::read(session, limit, budget, exchange).await? };
     let head = session.req_header();
@@ -56,7 +62,15 @@ pub async fn answer(
         address,
         id: &exchange.id,
     };
-    Ok(signin::answer(&issuing, request).await)
+    Ok(signin::answer(issuing, request).await)
+}
+
+/// The keys of a service that signs assertions and issues no tokens.
+async fn keys(pipeline: &Pipeline) -> Result<Answer, Denial> {
+    let published = pipeline.published.as_ref().ok_or_else(|| Denial::new(Reason::PathUnknown))?;
+    let keys = published.keyring.jwks(&published.vault).await;
+    keys.map(Answer::document)
+        .map_err(|error| Denial::new(Reason::CredentialUnavailable).because(error.to_string()).retry_after(RETRY))
 }
 
 /// Clients in a browser may call it from anywhere, without credentials (Fetch standard, CORS protocol).

@@ -123,6 +123,8 @@ codes! {
     PLAIN_STORE = "plain-store";
     /// A store that cannot be opened.
     STORE_UNUSABLE = "store-unusable";
+    /// Callers who could never have the credential that the upstream gets.
+    NO_CREDENTIAL = "no-credential";
     /// A setting that cannot change while the process runs.
     NEEDS_RESTART = "needs-restart";
     /// An admin listener off loopback that asks for no token.

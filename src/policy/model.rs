@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::document::installation::OnInvalid;
+use crate::credentials::assertion;
 use crate::credentials::token_endpoint::TokenRequest;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
@@ -202,6 +203,13 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether it publishes keys of the gateway's own.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        let source = self.upstream.credential.as_ref().map(|credential| &credential.source);
+        self.authorization_server.is_some() || matches!(source, Some(CredentialSource::Assertion(..)))
+    }
+
     /// The issuers whose tokens it accepts.
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
         let own = self.authorization_server.as_ref().map(|_| self.resource.as_str());
@@ -281,6 +289,12 @@ pub enum CredentialSource {
     Secret(Held),
     /// A token endpoint, for all callers.
     ClientCredentials(TokenRequest),
+    /// A token endpoint, for each caller.
+    Exchange(TokenRequest),
+    /// The provider that signed the caller in.
+    ProviderToken,
+    /// The gateway itself, with the algorithm of its keys.
+    Assertion(assertion::Settings, Algorithm),
 }
 
 /// One limit.

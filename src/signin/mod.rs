@@ -42,7 +42,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 
 pub use answer::Answer;
-pub use vouching::{ProviderToken, Unvouched, provider_token};
+pub use vouching::KeptTokens;
 
 use crate::engine::decision::Denial;
 use crate::engine::issuing::{Endpoints, Issuing};

@@ -8,12 +8,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::OauthError;
 use super::grant::{self, Grant};
 use super::provider::{self, ProviderError, ProviderTokens, Renewed};
+use crate::engine::credential::ProviderToken;
+use crate::engine::decision::{Denial, Reason};
 use crate::engine::issuing::{Issuing, SignIn};
 use crate::engine::store::Table;
 use crate::engine::vault::VaultError;
@@ -28,6 +31,8 @@ const STEP: Duration = Duration::from_secs(10);
 const REST: i64 = 5;
 /// How long others wait for the one who asks.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// When a request is tried again that got no token.
+const RETRY: Duration = Duration::from_secs(2);
 /// How often they look.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -59,12 +64,27 @@ impl From<Unvouched> for OauthError {
     }
 }
 
-/// An access token of the provider.
-pub struct ProviderToken {
-    /// The token. It goes to nobody but an upstream whose policy says so.
-    pub access: String,
-    /// Until when it is good, in seconds since the epoch, if the provider said so.
-    pub until: Option<i64>,
+impl From<Unvouched> for Denial {
+    fn from(error: Unvouched) -> Self {
+        let reason = match error {
+            Unvouched::Over => Reason::TokenInactive,
+            Unvouched::Unavailable | Unvouched::Vault(_) => Reason::CredentialUnavailable,
+            Unvouched::Refused => Reason::CredentialRefused,
+        };
+        let denial = Self::new(reason).because(error.to_string());
+        if reason == Reason::CredentialUnavailable { denial.retry_after(RETRY) } else { denial }
+    }
+}
+
+/// The tokens of providers that are kept with grants, for upstreams whose policy says that they get them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeptTokens;
+
+#[async_trait]
+impl crate::engine::credential::ProviderTokens for KeptTokens {
+    async fn token(&self, issuing: &Arc<Issuing>, grant: &str) -> Result<ProviderToken, Denial> {
+        Ok(provider_token(issuing, grant).await?)
+    }
 }
 
 /// The provider's access token for the person of a grant (`sid` of the gateway's tokens), renewed when it is too old. It asks
@@ -74,7 +94,7 @@ pub struct ProviderToken {
 /// There is none, and why.
 pub async fn provider_token(issuing: &Arc<Issuing>, grant: &str) -> Result<ProviderToken, Unvouched> {
     let tokens = word(issuing, grant, ProviderTokens::is_stale).await?.tokens.ok_or(Unvouched::Over)?;
-    Ok(ProviderToken { access: tokens.access, until: tokens.until })
+    Ok(ProviderToken { text: tokens.access, until: tokens.until })
 }
 
 /// Whether the provider is to be asked before a grant is refreshed. One that gave no refresh token cannot be.

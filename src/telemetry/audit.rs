@@ -66,7 +66,8 @@ pub struct Record<'a> {
     /// Rules that could not be decided, with the cause.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub undecided: &'a [String],
-    /// The kind of credential that the upstream got, or was to get, from the gateway: `secret`, `client_credentials`.
+    /// The kind of credential that the upstream got, or was to get, from the gateway: `secret`, `client_credentials`,
+    /// `exchange`, `provider_token` or `assertion`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<&'a str>,
     /// The HTTP status that the client got, 0 when it got none.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::support::client::Reply;
 use crate::support::gateway::{BINARY, Setup};
 use crate::support::issuer::{merged, now};
-use crate::support::{Client, Gateway, Issuer, Key, Redis, Upstream};
+use crate::support::{Client, Gateway, Issuer, Key, Redis, TokenEndpoint, Upstream};
 
 const SECRET: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a0-Zq3vX8kT1mW6yR4uP7sN2cL5hJ9gF0dB";
 /// What the examples name, and what stands there in a test.
@@ -23,7 +23,7 @@ const FORGETFUL: &str = "policies/template-authorization-server.yaml";
 /// Its people are there while the demo runs.
 const DEMO: &str = "policies/demo.yaml";
 /// What the examples refer to.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "NOTES_SECRET",
     "NOTES_SECRET_BEFORE",
     "TICKETS_API_KEY",
@@ -31,6 +31,7 @@ const VARIABLES: [&str; 7] = [
     "PORTCULLIS_KEY",
     "CORP_CLIENT_SECRET",
     "BUILD_SECRET",
+    "GATEWAY_CLIENT_SECRET",
 ];
 
 fn root() -> &'static Path {
@@ -280,6 +281,28 @@ async fn several_services_are_audiences_of_their_own_and_machines_have_keys() {
     stage.refused(&stage.client("/build/mcp", host, key), "start_build", json!({}), 404).await;
     let other = stage.client("/build/mcp", Some("ci.example.com"), "another-key-that-nobody-has-written-down");
     stage.refused(&other, "start_build", json!({}), 401).await;
+}
+
+#[tokio::test]
+async fn each_server_gets_what_its_policy_says_and_never_the_clients_token() {
+    let endpoint = TokenEndpoint::start().await;
+    endpoint.changes(json!({"issued_token_type": "urn:ietf:params:oauth:token-type:access_token"}));
+    let url = endpoint.url();
+    let stage =
+        Stage::of("examples/upstream-credentials", |text| text.replace("https://login.example.com/oauth2/token", &url))
+            .await;
+    let mut shown = Vec::new();
+    for (service, tool) in [("tickets", "get_ticket"), ("calendar", "list_events"), ("wiki", "get_page")] {
+        let token = stage.issuer.token(&format!("{PUBLIC}/{service}/mcp"), json!({}));
+        let client = stage.client(&format!("/{service}/mcp"), Some("mcp.example.com"), &token);
+        stage.passes(&client, tool, json!({})).await;
+        let credential = stage.upstream.received()[0].header("authorization").join(", ");
+        assert!(!credential.contains(&token), "{service}: {credential}");
+        stage.refused(&client, "delete_everything", json!({}), 403).await;
+        shown.push(credential);
+    }
+    assert_eq!(shown[..2], ["Bearer given-1", "Bearer given-2"]);
+    assert!(shown[2].starts_with("Bearer eyJ"), "{}", shown[2]);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::{Caller, Obtain, Obtained};
 use crate::engine::clock::Clock;
 use crate::engine::decision::{Denial, Reason};
+use crate::engine::revocations::Revocations;
 
 /// Bytes of memory that all credentials may take, roughly.
 const CAPACITY: u64 = 64 << 20;
@@ -47,6 +48,8 @@ pub(super) struct Kept {
     renew: i64,
     renewing: AtomicBool,
     lives: Duration,
+    /// The grant that it was made under.
+    grant: Option<Box<str>>,
 }
 
 /// What a credential is obtained with.
@@ -140,6 +143,16 @@ impl CredentialCache {
         }
     }
 
+    /// Drops what was made under grants that are revoked. Their tokens open nothing any more; this is so that nothing of
+    /// them stays.
+    pub fn drop_revoked(&self, revocations: &Revocations) {
+        for (key, kept) in &self.kept {
+            if kept.grant.as_deref().is_some_and(|grant| revocations.contains(grant)) {
+                self.kept.invalidate(&*key);
+            }
+        }
+    }
+
     /// Waits for the flight of `key`, which begins unless it has begun; `Err` is what is there already and will do.
     fn waiting(
         self: &Arc<Self>,
@@ -162,7 +175,8 @@ impl CredentialCache {
         let landing = Landing { cache: Arc::clone(self), key: *key };
         runtime.spawn(async move {
             let obtained = obtain.obtain(caller.as_ref()).await;
-            let outcome = landing.cache.keep(&landing.key, &prefix, obtained);
+            let grant = caller.as_ref().and_then(Caller::grant).map(|(_, grant)| grant.into());
+            let outcome = landing.cache.keep(&landing.key, &prefix, obtained, grant);
             drop(landing);
             // Nobody may be waiting any more.
             let _ = landed.send(Some(outcome));
@@ -170,10 +184,16 @@ impl CredentialCache {
         Ok(waiting)
     }
 
-    pub(super) fn keep(&self, key: &Key, prefix: &str, obtained: Result<Obtained, Denial>) -> Outcome {
+    pub(super) fn keep(
+        &self,
+        key: &Key,
+        prefix: &str,
+        obtained: Result<Obtained, Denial>,
+        grant: Option<Box<str>>,
+    ) -> Outcome {
         match obtained.and_then(|obtained| Kept::new(&obtained, prefix, self.clock.unix())) {
             Ok(kept) => {
-                let kept = Arc::new(kept);
+                let kept = Arc::new(Kept { grant, ..kept });
                 self.kept.insert(*key, Arc::clone(&kept));
                 Ok(kept)
             }
@@ -210,7 +230,8 @@ impl Kept {
         let mut value = value.or(Err(refused("the credential that came fits no header")))?;
         value.set_sensitive(true);
         let (until, renew) = (obtained.until, obtained.renew);
-        Ok(Self { value, until, renew, renewing: AtomicBool::new(false), lives: Duration::from_secs(lives) })
+        let lives = Duration::from_secs(lives);
+        Ok(Self { value, until, renew, renewing: AtomicBool::new(false), lives, grant: None })
     }
 }
 

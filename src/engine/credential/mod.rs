@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 pub use cache::CredentialCache;
 
 use super::decision::{Denial, Reason};
+use super::issuing::Issuing;
 use crate::oauth::identity::Identity;
 
 /// Seconds for which a credential is kept that does not say how long it lives.
@@ -34,6 +35,12 @@ pub enum Kind {
     Secret,
     /// RFC 6749 section 4.4.
     ClientCredentials,
+    /// RFC 8693.
+    Exchange,
+    /// The person's own token of the provider that signed them in.
+    ProviderToken,
+    /// The gateway's word about who calls.
+    Assertion,
 }
 
 impl Kind {
@@ -43,6 +50,9 @@ impl Kind {
         match self {
             Self::Secret => "secret",
             Self::ClientCredentials => "client_credentials",
+            Self::Exchange => "exchange",
+            Self::ProviderToken => "provider_token",
+            Self::Assertion => "assertion",
         }
     }
 }
@@ -56,6 +66,23 @@ pub enum Holder {
     Caller,
 }
 
+/// Who calls, as a request knows it.
+#[derive(Clone, Copy)]
+pub struct Who<'a> {
+    /// The token that was presented and accepted, if any was.
+    pub token: Option<&'a str>,
+    /// What it says.
+    pub identity: &'a Arc<Identity>,
+    /// The authorization server of the service, when it has its own.
+    pub issuing: Option<&'a Arc<Issuing>>,
+}
+
+impl std::fmt::Debug for Who<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Who").field("token", &self.identity.token_name).finish_non_exhaustive()
+    }
+}
+
 /// Who calls, for whom a credential is obtained.
 #[derive(Clone)]
 pub struct Caller {
@@ -63,6 +90,23 @@ pub struct Caller {
     pub token: Arc<str>,
     /// What it says.
     pub identity: Arc<Identity>,
+    /// The authorization server of the service, when it has its own.
+    pub issuing: Option<Arc<Issuing>>,
+}
+
+impl Caller {
+    /// The grant of a person who signed in at the gateway: what their token calls its session. Machines have none.
+    #[must_use]
+    pub fn grant(&self) -> Option<(&Arc<Issuing>, &str)> {
+        let own = self.issuing.as_ref().filter(|own| own.issuer == self.identity.issuer)?;
+        Some((own, self.identity.claims.get("sid")?.as_str()?))
+    }
+
+    /// Whether the token is one of the gateway's own, which mean nothing to anybody else.
+    #[must_use]
+    pub fn has_own_token(&self) -> bool {
+        self.issuing.as_ref().is_some_and(|own| own.issuer == self.identity.issuer)
+    }
 }
 
 impl std::fmt::Debug for Caller {
@@ -116,6 +160,31 @@ pub trait Obtain: Send + Sync + std::fmt::Debug {
     async fn obtain(&self, caller: Option<&Caller>) -> Result<Obtained, Denial>;
 }
 
+/// A token of the provider that signed a person in.
+pub struct ProviderToken {
+    /// The token.
+    pub text: String,
+    /// Until when it is good, in seconds since the epoch, if the provider said so.
+    pub until: Option<i64>,
+}
+
+impl std::fmt::Debug for ProviderToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderToken").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+/// Whoever keeps the tokens of providers, and renews them.
+#[async_trait]
+pub trait ProviderTokens: Send + Sync + std::fmt::Debug {
+    /// The access token of the person of a grant, with half a minute of life or more.
+    ///
+    /// # Errors
+    /// 401 when the sign-in is over, [`Reason::CredentialUnavailable`] or [`Reason::CredentialRefused`] when the provider
+    /// does not answer or gives none.
+    async fn token(&self, issuing: &Arc<Issuing>, grant: &str) -> Result<ProviderToken, Denial>;
+}
+
 /// The credentials of one service.
 #[derive(Debug)]
 pub struct Credentials {
@@ -151,16 +220,16 @@ impl Credentials {
         self.kind
     }
 
-    /// The value of the header for a request with this token. It is there at once unless there is none yet.
+    /// The value of the header for a request of this caller. It is there at once unless there is none yet.
     ///
     /// # Errors
     /// None can be had. Nothing is sent upstream then.
-    pub async fn get(&self, token: Option<&str>, identity: &Arc<Identity>) -> Result<HeaderValue, Denial> {
-        let key = self.key(token)?;
-        if let Some(value) = self.cache.held(&key, || self.flight(token, identity)) {
+    pub async fn get(&self, who: Who<'_>) -> Result<HeaderValue, Denial> {
+        let key = self.key(who.token)?;
+        if let Some(value) = self.cache.held(&key, || self.flight(who)) {
             return Ok(value);
         }
-        self.cache.obtained(&key, || self.flight(token, identity)).await
+        self.cache.obtained(&key, || self.flight(who)).await
     }
 
     /// The upstream refused `value`: the next request gets another. One that was just obtained anew stays, so that an
@@ -182,11 +251,15 @@ impl Credentials {
         Ok((hash, self.generation))
     }
 
-    fn flight(&self, token: Option<&str>, identity: &Arc<Identity>) -> cache::Flight {
-        let caller = token.filter(|_| self.holder == Holder::Caller);
+    fn flight(&self, who: Who<'_>) -> cache::Flight {
+        let caller = |token: &str| Caller {
+            token: token.into(),
+            identity: Arc::clone(who.identity),
+            issuing: who.issuing.map(Arc::clone),
+        };
         cache::Flight {
             obtain: Arc::clone(&self.obtain),
-            caller: caller.map(|token| Caller { token: token.into(), identity: Arc::clone(identity) }),
+            caller: who.token.filter(|_| self.holder == Holder::Caller).map(caller),
             prefix: self.prefix.clone(),
             runtime: self.runtime.clone(),
         }

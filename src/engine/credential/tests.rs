@@ -91,7 +91,8 @@ fn credentials(holder: Holder, giver: &Arc<Giver>, cache: &Arc<CredentialCache>)
 
 async fn get(credentials: &Credentials, token: &str) -> Result<String, Denial> {
     let identity = Identity { issuer: "i".into(), subject: Some(token.into()), ..Identity::anonymous() };
-    let value = credentials.get(Some(token), &Arc::new(identity)).await?;
+    let identity = Arc::new(identity);
+    let value = credentials.get(Who { token: Some(token), identity: &identity, issuing: None }).await?;
     assert!(value.is_sensitive(), "no log shows it");
     Ok(value.to_str().unwrap().to_owned())
 }
@@ -147,7 +148,8 @@ async fn p05_a_credential_belongs_to_one_token_and_one_service() {
     assert_eq!(scene.get("alice2").await.unwrap(), "Bearer 2:alice2", "another token is another caller");
     let other = credentials(Holder::Caller, &scene.giver, &scene.cache);
     assert_eq!(get(&other, "alice").await.unwrap(), "Bearer 3:alice", "of another service, or under other settings");
-    let nobody = other.get(None, &Arc::new(Identity::anonymous())).await;
+    let nobody = Arc::new(Identity::anonymous());
+    let nobody = other.get(Who { token: None, identity: &nobody, issuing: None }).await;
     assert_eq!(nobody.unwrap_err().reason, Reason::CredentialRefused);
     assert_eq!(scene.given(), 4, "nothing is asked for nobody");
 }
@@ -199,7 +201,7 @@ async fn p05_memory_is_bounded_whatever_the_callers() {
         let mut hash = [0; 32];
         hash[..4].copy_from_slice(&number.to_be_bytes());
         let large = Obtained::lasting("x".repeat(16 * 1024), scene.clock.unix(), Some(LIVES));
-        cache.keep(&(hash, 0), "Bearer ", Ok(large)).map(drop).unwrap();
+        cache.keep(&(hash, 0), "Bearer ", Ok(large), None).map(drop).unwrap();
     }
     let (kept, _) = cache.counted();
     assert!((3000..4200).contains(&kept), "{kept}");
@@ -223,10 +225,29 @@ fn times_are_those_of_the_token_within_bounds() {
 async fn p05_what_has_ended_or_fits_no_header_is_refused() {
     let scene = Scene::new(Holder::Service, Duration::ZERO, LIVES);
     let keep = |text: &str, until| {
-        scene.cache.keep(&([0; 32], 9), "", Ok(Obtained { text: text.to_owned(), until, renew: 0 })).map(drop)
+        scene.cache.keep(&([0; 32], 9), "", Ok(Obtained { text: text.to_owned(), until, renew: 0 }), None).map(drop)
     };
     assert!(keep("good", scene.clock.unix() + 1).is_ok());
     for (text, until) in [("good", scene.clock.unix()), ("two\r\nlines: x", scene.clock.unix() + 100)] {
         assert_eq!(keep(text, until).unwrap_err().reason, Reason::CredentialRefused, "{text:?}");
     }
+}
+
+#[tokio::test]
+async fn p05_nothing_stays_of_a_grant_that_is_revoked() {
+    let scene = Scene::new(Holder::Caller, Duration::ZERO, LIVES);
+    let clock: Arc<dyn Clock> = Arc::<Fixed>::clone(&scene.clock);
+    let store = Arc::new(crate::stores::memory::Memory::new(Arc::clone(&clock)));
+    let vault = crate::engine::vault::Vault::new(store, clock, &[]).unwrap();
+    for (number, grant) in [Some("over"), Some("good"), None].into_iter().enumerate() {
+        let hash = [u8::try_from(number).unwrap(); 32];
+        let obtained = Obtained::lasting("t".to_owned(), scene.clock.unix(), Some(LIVES));
+        scene.cache.keep(&(hash, 0), "", Ok(obtained), grant.map(Into::into)).map(drop).unwrap();
+    }
+    let revocations = crate::engine::revocations::Revocations::default();
+    scene.cache.drop_revoked(&revocations);
+    assert_eq!(scene.cache.counted().0, 3);
+    revocations.revoke(&vault, "over", 60).await.unwrap();
+    scene.cache.drop_revoked(&revocations);
+    assert_eq!(scene.cache.counted().0, 2);
 }

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::engine::clock::Clock;
+use crate::engine::credential::CredentialCache;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::documents::Documents;
 use crate::engine::issuing::{Issuing, Throttle, Works};
@@ -16,6 +17,7 @@ use crate::engine::keyring::Keyring;
 use crate::engine::limits::Shared;
 use crate::engine::provider::Provider;
 use crate::engine::revocations::Revocations;
+use crate::engine::service::Published;
 use crate::engine::session::Sealer;
 use crate::engine::store::Store;
 use crate::engine::vault::{RandomFailed, Vault, VaultError, random};
@@ -133,6 +135,11 @@ impl Workshop {
         Ok(Some(Shared { counts, vault: self.vault(&clock)?, service: service.into() }))
     }
 
+    /// Whether the vault is one of these secrets already.
+    pub(super) fn seals_by(&self, secrets: &[Held]) -> bool {
+        secrets == self.secrets
+    }
+
     /// What was fetched through another client is fetched anew.
     pub(super) fn forget_fetch(&mut self) {
         self.documents = Arc::default();
@@ -156,6 +163,12 @@ impl Workshop {
         let vault = Arc::new(Vault::new(Arc::clone(&self.store.store), Arc::clone(clock), &secrets)?);
         self.vault = Some(Arc::clone(&vault));
         Ok(vault)
+    }
+
+    /// What signs assertions, with keys that are published.
+    pub(super) fn published(&mut self, algorithm: Algorithm, clock: &Arc<dyn Clock>) -> Result<Published, Denial> {
+        let vault = self.vault(clock).map_err(|error| Denial::new(Reason::Internal).because(error.to_string()))?;
+        Ok(Published { keyring: self.keyring(algorithm), vault })
     }
 
     fn keyring(&mut self, algorithm: Algorithm) -> Arc<Keyring> {
@@ -226,13 +239,14 @@ impl Workshop {
     }
 
     /// Keeps what the services at these issuers need, and reads revocations as long as there is one.
-    pub(super) fn settle(&mut self, issuers: &[&str], runtime: &Handle) {
+    pub(super) fn settle(&mut self, issuers: &[&str], credentials: &Arc<CredentialCache>, runtime: &Handle) {
         self.own.retain(|issuer, _| issuers.contains(&&**issuer));
         match &self.vault {
             Some(vault) if !issuers.is_empty() => {
                 let keyrings = self.keyrings.len();
                 if self.follower.as_ref().is_none_or(|follower| follower.keyrings != keyrings) {
-                    let following = follow(Arc::clone(vault), Arc::clone(&self.revocations), self.keyrings.clone());
+                    let (vault, revocations) = (Arc::clone(vault), Arc::clone(&self.revocations));
+                    let following = follow(vault, revocations, self.keyrings.clone(), Arc::clone(credentials));
                     self.follower = Some(Follower { task: runtime.spawn(following).abort_handle(), keyrings });
                 }
             }
@@ -241,7 +255,12 @@ impl Workshop {
     }
 }
 
-async fn follow(vault: Arc<Vault>, revocations: Arc<Revocations>, keyrings: Vec<Arc<Keyring>>) {
+async fn follow(
+    vault: Arc<Vault>,
+    revocations: Arc<Revocations>,
+    keyrings: Vec<Arc<Keyring>>,
+    credentials: Arc<CredentialCache>,
+) {
     let mut every = tokio::time::interval(REVOCATIONS);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lost = false;
@@ -254,6 +273,7 @@ async fn follow(vault: Arc<Vault>, revocations: Arc<Revocations>, keyrings: Vec<
             _ => {}
         }
         lost = outcome.is_err();
+        credentials.drop_revoked(&revocations);
     }
 }
 
@@ -372,7 +392,8 @@ mod tests {
         let (mut workshop, clock) = workshop();
         let vault = workshop.vault(&clock).unwrap();
         let elsewhere = Revocations::default();
-        workshop.settle(&["https://m.example/a"], &Handle::current());
+        let credentials = Arc::new(CredentialCache::new(Arc::clone(&clock)));
+        workshop.settle(&["https://m.example/a"], &credentials, &Handle::current());
         elsewhere.revoke(&vault, "grant", 600).await.unwrap();
         assert!(!workshop.revocations.contains("grant"));
         let read = async {
@@ -381,7 +402,7 @@ mod tests {
             }
         };
         tokio::time::timeout(REVOCATIONS * 3, read).await.unwrap();
-        workshop.settle(&[], &Handle::current());
+        workshop.settle(&[], &credentials, &Handle::current());
         assert!(workshop.follower.is_none(), "nobody issues any more");
     }
 }

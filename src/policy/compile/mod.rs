@@ -22,6 +22,7 @@ use crate::egress::{Egress, EgressError, EgressSettings};
 use crate::engine::authentication::{Accepted, AudienceCheck, Authentication};
 use crate::engine::clock::Clock;
 use crate::engine::counters::ServiceCounts;
+use crate::engine::credential::ProviderTokens;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::limits::{AddressLimit, LimitState};
 use crate::engine::provider::Provider;
@@ -69,17 +70,21 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler whose providers work on `runtime`.
+    /// A compiler whose providers work on `runtime`; `tokens` keeps the tokens of those who sign people in.
     ///
     /// # Errors
     /// The HTTP client cannot be set up.
-    pub fn new(runtime: tokio::runtime::Handle, clock: Arc<dyn Clock>) -> Result<Self, EgressError> {
+    pub fn new(
+        runtime: tokio::runtime::Handle,
+        clock: Arc<dyn Clock>,
+        tokens: Arc<dyn ProviderTokens>,
+    ) -> Result<Self, EgressError> {
         let egress = EgressModel::default();
         let fetch = Arc::new(client(&egress)?);
         Ok(Self {
             cache: Arc::new(TokenCache::new(Arc::clone(&clock))),
             workshop: Workshop::new(Arc::clone(&clock)),
-            obtained: Obtained::new(Arc::clone(&clock)),
+            obtained: Obtained::new(Arc::clone(&clock), tokens),
             sign_in_clients: BTreeMap::new(),
             surroundings: Surroundings { fetch, clock, runtime },
             egress,
@@ -119,6 +124,9 @@ impl Compiler {
         self.take_over_name_servers(&model.name_servers);
         self.take_over_sign_in_clients(model, entries);
         let store = model.store.clone().unwrap_or_default();
+        if !self.workshop.seals_by(&model.encryption_keys) {
+            self.obtained.forget();
+        }
         self.workshop.take_over(&store, &model.encryption_keys, &self.surroundings.runtime).map_err(|error| {
             let diagnostic = Diagnostic::error(codes::STORE_UNUSABLE, error.message).help(error.help);
             installation.places.iter().fold(diagnostic, |diagnostic, place| diagnostic.at(place.clone()))
@@ -289,6 +297,7 @@ impl Compiler {
             access: Arc::clone(&model.access),
             limits: self.limits(model)?,
             upstream: self.upstream(&model.name, &model.upstream)?,
+            published: self.published(&model.upstream)?,
             denials: model.denials,
             uri_form: model.uri_form,
             server_requests: model.server_requests.clone(),
@@ -340,7 +349,7 @@ impl Compiler {
         self.obtained.retain(|name| services.contains(name));
         let issuers = models().filter(|model| model.authorization_server.is_some());
         let issuers: Vec<&str> = issuers.map(|model| model.resource.as_str()).collect();
-        self.workshop.settle(&issuers, &self.surroundings.runtime);
+        self.workshop.settle(&issuers, self.obtained.cache(), &self.surroundings.runtime);
     }
 }
 

@@ -6,28 +6,37 @@ use foldhash::{HashMap, HashMapExt as _};
 use http::HeaderValue;
 
 use super::Compiler;
+use crate::credentials::assertion::Assertion;
 use crate::credentials::client_credentials::ClientCredentials;
+use crate::credentials::exchange::Exchange;
+use crate::credentials::provider_token::OfProvider;
 use crate::credentials::token_endpoint::{TokenEndpoint, TokenRequest};
 use crate::egress::names;
 use crate::engine::clock::Clock;
-use crate::engine::credential::{CredentialCache, Credentials, Holder, Kind, Obtain};
+use crate::engine::credential::{CredentialCache, Credentials, Holder, Kind, Obtain, ProviderTokens};
 use crate::engine::decision::{Denial, Reason};
-use crate::engine::service::{Credential, CredentialSource, Prepared, Timeouts, Transport, Upstream};
+use crate::engine::service::{Credential, CredentialSource, Prepared, Published, Timeouts, Transport, Upstream};
 use crate::policy::model::{Credential as Written, CredentialSource as Source, Upstream as Model};
 
 /// Credentials that are obtained, by service. They outlive a reload that does not change how.
 #[derive(Debug)]
 pub(super) struct Obtained {
     cache: Arc<CredentialCache>,
+    tokens: Arc<dyn ProviderTokens>,
     running: HashMap<String, (Written, Arc<Credentials>)>,
 }
 
 impl Obtained {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { cache: Arc::new(CredentialCache::new(clock)), running: HashMap::new() }
+    /// `tokens` keeps those of providers.
+    pub(super) fn new(clock: Arc<dyn Clock>, tokens: Arc<dyn ProviderTokens>) -> Self {
+        Self { cache: Arc::new(CredentialCache::new(clock)), tokens, running: HashMap::new() }
     }
 
-    /// What was obtained through another client is obtained anew.
+    pub(super) fn cache(&self) -> &Arc<CredentialCache> {
+        &self.cache
+    }
+
+    /// What was obtained through another client or with other keys is obtained anew.
     pub(super) fn forget(&mut self) {
         self.running.clear();
     }
@@ -75,6 +84,16 @@ impl Compiler {
         })
     }
 
+    /// The keys that a service publishes for its upstream.
+    pub(super) fn published(&mut self, model: &Model) -> Result<Option<Published>, Denial> {
+        match model.credential.as_ref().map(|credential| &credential.source) {
+            Some(Source::Assertion(_, algorithm)) => {
+                self.workshop.published(*algorithm, &self.surroundings.clock).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn credential(&mut self, service: &str, written: &Written) -> Result<Credential, Denial> {
         let source = match &written.source {
             Source::Secret(held) => {
@@ -96,7 +115,8 @@ impl Compiler {
         {
             return Ok(Arc::clone(running));
         }
-        let clock = || Arc::clone(&self.surroundings.clock);
+        let shared = Arc::clone(&self.surroundings.clock);
+        let clock = || Arc::clone(&shared);
         let endpoint = |request: &TokenRequest| {
             TokenEndpoint::new(request, Arc::clone(&self.surroundings.fetch), Arc::clone(&self.surroundings.clock))
         };
@@ -105,6 +125,19 @@ impl Compiler {
             Source::ClientCredentials(request) => {
                 let obtain = ClientCredentials::new(endpoint(request)?, clock());
                 (Kind::ClientCredentials, Holder::Service, Arc::new(obtain))
+            }
+            Source::Exchange(request) => {
+                let obtain = Exchange::new(endpoint(request)?, Arc::clone(&self.obtained.tokens), clock());
+                (Kind::Exchange, Holder::Caller, Arc::new(obtain))
+            }
+            Source::ProviderToken => {
+                let obtain = OfProvider::new(Arc::clone(&self.obtained.tokens), clock());
+                (Kind::ProviderToken, Holder::Caller, Arc::new(obtain))
+            }
+            Source::Assertion(settings, algorithm) => {
+                let Published { keyring, vault } = self.workshop.published(*algorithm, &self.surroundings.clock)?;
+                let obtain = Assertion::new(settings.clone(), vault, keyring, clock());
+                (Kind::Assertion, Holder::Caller, Arc::new(obtain))
             }
         };
         let (cache, runtime) = (&self.obtained.cache, self.surroundings.runtime.clone());

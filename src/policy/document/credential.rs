@@ -8,7 +8,10 @@ use super::scalar::SecretDocument;
 /// A credential that the gateway attaches to what it forwards.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["secret"]}, {"required": ["client_credentials"]}]))]
+#[schemars(extend("oneOf" = [
+    {"required": ["secret"]}, {"required": ["client_credentials"]}, {"required": ["exchange"]},
+    {"required": ["provider_token"]}, {"required": ["assertion"]}
+]))]
 pub struct CredentialDocument {
     /// The header. Default: `Authorization`.
     pub header: Option<String>,
@@ -18,6 +21,26 @@ pub struct CredentialDocument {
     pub secret: Option<SecretDocument>,
     /// A token that the gateway gets for itself, for all callers (RFC 6749 section 4.4).
     pub client_credentials: Option<TokenRequestDocument>,
+    /// A token for each caller, for which the gateway exchanges theirs (RFC 8693). With `authorization_server` that of the
+    /// provider which signed them in is exchanged.
+    pub exchange: Option<TokenRequestDocument>,
+    /// The token of each person by the provider that signed them in at the gateway: true. Only with `authorization_server`.
+    pub provider_token: Option<bool>,
+    /// The gateway's own word about who calls: a signed assertion that is good for a minute, for this upstream alone. The
+    /// keys to verify it are at the service's URL and `/jwks`.
+    pub assertion: Option<AssertionDocument>,
+}
+
+/// What the gateway's word about a caller says.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssertionDocument {
+    /// Whom it is for (`aud`). Default: the URL of the upstream.
+    #[schemars(length(min = 1))]
+    pub audience: Option<String>,
+    /// Claims of the caller's token that go along, such as `email` and `groups`. Default: none.
+    #[schemars(length(min = 1))]
+    pub claims: Option<Vec<String>>,
 }
 
 /// The token endpoint of an authorization server that the upstream trusts, and the gateway as its client.

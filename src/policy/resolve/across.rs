@@ -5,7 +5,7 @@ use std::hash::Hash;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::diagnostics::{Diagnostic, Place};
-use crate::engine::routes::endpoint_above;
+use crate::engine::routes::{JWKS, endpoint_above};
 use crate::policy::codes;
 use crate::policy::model::Service;
 
@@ -76,7 +76,7 @@ pub fn conflicts(claimed: &[Claimed<'_>]) -> Vec<(usize, Diagnostic)> {
 /// A service among the endpoints of another would answer in their place. Who was there first stays; at start it is the one
 /// that issues.
 fn among_endpoints(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>) {
-    let issues = |claim: &Claimed<'_>| claim.service.authorization_server.is_some();
+    let issues = |claim: &Claimed<'_>| claim.service.has_keys();
     let issuers: HashMap<(&str, &str), (usize, &Claimed<'_>)> = claimed
         .iter()
         .enumerate()
@@ -89,9 +89,9 @@ fn among_endpoints(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>
         for front in fronts {
             let above = issuers.get(&(claim.service.host.as_str(), front));
             let Some((of, other)) = above else { continue };
-            let Some(endpoint) = endpoint_above(path, front) else { continue };
+            let Some(endpoint) = endpoint_above(path, front).filter(|name| has(other.service, name)) else { continue };
             let before = other.owner.before;
-            let issued = other.owner.of_route && before.is_some_and(|before| before.authorization_server.is_some());
+            let issued = other.owner.of_route && before.is_some_and(|before| has(before, endpoint));
             let error = |message: String, at: &Place| Diagnostic::error(codes::ENDPOINT_ROUTE, message).at(at.clone());
             if claim.owner.of_route && !issued {
                 let name = &claim.service.name;
@@ -100,11 +100,16 @@ fn among_endpoints(claimed: &[Claimed<'_>], found: &mut Vec<(usize, Diagnostic)>
             } else {
                 let name = &other.service.name;
                 let message = format!("the route `{path}` is at the endpoint `{endpoint}` of the service `{name}`");
-                let help = "choose a path that is not at or below an endpoint of a service that issues tokens";
+                let help = "choose a path that is not at or below an endpoint of another service";
                 found.push((index, error(message, claim.route).help(help)));
             }
         }
     }
+}
+
+/// Whether a service has this endpoint: one that only signs assertions publishes keys and no more.
+fn has(service: &Service, endpoint: &str) -> bool {
+    service.authorization_server.is_some() || (service.has_keys() && endpoint == JWKS)
 }
 
 /// Of several that share a key the running owner stays; without one, all lose.

@@ -21,7 +21,7 @@ use crate::policy::{codes, suggest};
 const POINTER: &str = "/authorization_server";
 /// Claims that the gateway writes itself, or by which a token is told from others (RFC 7519 section 4.1, RFC 9068 section
 /// 2.2, OpenID Connect Core sections 2 and 3, RFC 7800, RFC 8693, RFC 8417).
-const RESERVED_CLAIMS: [&str; 24] = [
+pub(super) const RESERVED_CLAIMS: [&str; 24] = [
     "act",
     "at_hash",
     "aud",
@@ -95,12 +95,17 @@ pub fn authorization_server(
         claims: claims(context, written),
         scopes: document.scopes.iter().flatten().map(scope).collect(),
         lifetimes: lifetimes(context, &tokens),
-        algorithm: match tokens.algorithm {
-            None | Some(OwnAlgorithm::Es256) => Algorithm::Es256,
-            Some(OwnAlgorithm::EdDsa) => Algorithm::EdDsa,
-        },
+        algorithm: algorithm(tokens.algorithm),
         redirects,
     })
+}
+
+/// What the gateway signs with.
+pub(super) fn algorithm(word: Option<OwnAlgorithm>) -> Algorithm {
+    match word {
+        None | Some(OwnAlgorithm::Es256) => Algorithm::Es256,
+        Some(OwnAlgorithm::EdDsa) => Algorithm::EdDsa,
+    }
 }
 
 /// Passwords, codes and tokens go over plain HTTP on this machine only: by the public URL, and by every listener.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::installation::public_url;
 use super::provider::provider;
-use super::{issuing, limits, origins, rules, upstream};
+use super::{credential, issuing, limits, origins, rules, upstream};
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
@@ -35,7 +35,7 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
     let providers = providers(context, document, installation, &own);
     let authorization_server = issuing::authorization_server(context, document, resource.as_ref(), installation, &own);
     beside_own_tokens(context, document, resource.as_ref(), &providers);
-    let upstream = upstream::upstream(context, &document.upstream, installation.timeouts);
+    let upstream = upstream::upstream(context, document, resource.as_ref(), installation.timeouts);
     let default_scopes = scopes(context, document);
     let rules = rules::rules(context, document);
     let limits = limits::limits(context, document, rules.as_ref(), installation.shares_counts());
@@ -91,6 +91,7 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
         body_limit,
         revisions: revisions.and_then(|list| Revisions::of(&list).ok()).unwrap_or_else(Revisions::all),
     };
+    credential::fits(context, &service);
     (!context.report.has_errors()).then_some(service)
 }
 

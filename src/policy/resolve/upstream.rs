@@ -12,9 +12,10 @@ use super::context::Context;
 use super::credential::credential;
 use crate::diagnostics::Diagnostic;
 use crate::engine::service::{DEFAULT_IDENTITY_HEADERS, IdentityHeaders};
-use crate::oauth::url::{UpstreamUrl, UrlErrorKind};
+use crate::oauth::url::{ResourceUrl, UpstreamUrl, UrlErrorKind};
 use crate::policy::codes;
-use crate::policy::document::upstream::{IdentityHeadersDocument, UpstreamDocument, UpstreamTlsDocument};
+use crate::policy::document::PolicyDocument;
+use crate::policy::document::upstream::{IdentityHeadersDocument, UpstreamTlsDocument};
 use crate::policy::model::{Der, Upstream};
 use crate::policy::tree::escaped;
 
@@ -42,12 +43,14 @@ const TAKEN: [HeaderName; 16] = [
 /// What headers of the protocol begin with.
 const PROTOCOL: &str = "mcp-";
 
-/// Resolves the upstream; `defaults` are the connect and read limits of the installation.
+/// Resolves the upstream of the service at `resource`; `defaults` are the connect and read limits of the installation.
 pub fn upstream(
     context: &mut Context<'_>,
-    written: &UpstreamDocument,
+    document: &PolicyDocument,
+    resource: Option<&ResourceUrl>,
     defaults: (Duration, Duration),
 ) -> Option<Upstream> {
+    let written = &document.upstream;
     let url = match UpstreamUrl::parse(&written.url) {
         Err(error) if error.kind == UrlErrorKind::Scheme => {
             let help = "write a full URL such as `http://127.0.0.1:9000/mcp`";
@@ -73,7 +76,7 @@ pub fn upstream(
     let limits = written.limits.as_ref();
     let server_name =
         written.tls.as_ref().and_then(|tls| tls.server_name.clone()).unwrap_or_else(|| url.host().to_owned());
-    let credential = written.credential.as_ref().and_then(|written| credential(context, written));
+    let credential = self::credential(context, document, (resource, &url));
     let used = credential.as_ref().map_or(AUTHORIZATION, |credential| credential.header.clone());
     let identity_headers = identity_headers(context, written.identity_headers.as_ref(), used);
     let IdentityHeaders { issuer, subject, client, scopes } = &identity_headers;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::grant::{self, Grant};
 use super::super::provider::ProviderTokens;
-use super::super::{Unvouched, provider_token};
+use super::super::vouching::{Unvouched, provider_token};
 use super::world::*;
 use crate::engine::issuing::{Issuing, OidcSignIn, SignIn, SignInKind};
 use crate::engine::store::Table;
@@ -94,7 +94,7 @@ async fn granted(issuing: &Issuing, id: &str, until: Option<i64>, refresh: Optio
 }
 
 async fn access(issuing: &Arc<Issuing>, id: &str) -> Result<String, Unvouched> {
-    provider_token(issuing, id).await.map(|token| token.access)
+    provider_token(issuing, id).await.map(|token| token.text)
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! What the gateway shows a server in the place of the client's token, end to end: how it gets it, whose it is, how long it
 //! serves, and that a server hears nothing when there is none.
 
+mod assertion;
 mod client_credentials;
+mod exchange;
+mod provider_token;
 
 use serde_json::{Value, json};
 

@@ -9,6 +9,7 @@ use portcullis::policy::compile::Compiler;
 use portcullis::policy::resolve::Overrides;
 use portcullis::policy::source::Layout;
 use portcullis::reload::{AtStart, Reloader};
+use portcullis::signin::KeptTokens;
 use serde_json::json;
 
 use super::{complaints, refused, soon, status, two_services, wait_for_complaint};
@@ -452,7 +453,8 @@ async fn what_did_not_change_is_shared_with_the_snapshot_before() {
     let names: Vec<String> = (0..40).map(|number| format!("story{number}")).collect();
     let setup = Gateway::new().installation(&format!("listeners: [{{ address: \"127.0.0.1:18080\" }}]\n{keys}\n"));
     let setup = names.iter().fold(setup, |setup, name| setup.policy(name, &text(name, "a")));
-    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock)).expect("a compiler");
+    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock), Arc::new(KeptTokens))
+        .expect("a compiler");
     let layout = Layout::of(&[setup.directory().to_owned()], None);
     let mut reloader = Reloader::new(layout, Overrides::default(), compiler);
     let (before, _) = reloader.start(AtStart::Refuse).expect("a good start");
@@ -484,7 +486,8 @@ async fn a_changed_listener_is_refused_by_name() {
     let listening = |port: u16, more: &str| format!("listeners: [{{ address: \"127.0.0.1:{port}\" }}]\n{more}\n");
     let setup =
         Gateway::new().installation(&listening(18080, &keys)).policy("story", &bare("story", &upstream, &allow("a")));
-    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock)).expect("a compiler");
+    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock), Arc::new(KeptTokens))
+        .expect("a compiler");
     let layout = Layout::of(&[setup.directory().to_owned()], None);
     let mut reloader = Reloader::new(layout, Overrides::default(), compiler);
     let (before, _) = reloader.start(AtStart::Refuse).expect("a good start");
