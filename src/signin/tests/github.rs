@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::grant::Grant;
-use super::super::{Unvouched, grant, provider_token, vouching};
+use super::super::vouching::{Unvouched, provider_token};
+use super::super::{grant, vouching};
 use super::vouching::tokens_of;
 use super::world::*;
 use crate::engine::issuing::{GitHubSignIn, Issuing, SignIn, SignInKind};
@@ -62,7 +63,7 @@ async fn h10_a_token_without_an_end_is_good_as_long_as_github_says_whose_it_is()
     vouching::vouch(&issuing, "g", &grant).await.unwrap();
     assert_eq!(world.network.asked(), 1, "the person is looked up with the token that is there");
     assert!(!vouching::is_due(&issuing, &held(&issuing).await.unwrap()));
-    assert_eq!(provider_token(&issuing, "g").await.unwrap().access, "access-0");
+    assert_eq!(provider_token(&issuing, "g").await.unwrap().text, "access-0");
     world.later(60);
     says(&world, 401, &json!({ "message": "Bad credentials" }));
     let outcome = vouching::vouch(&issuing, "g", &grant).await;
