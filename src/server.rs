@@ -1,5 +1,7 @@
 //! Puts everything together and runs it: listeners, gateway, background work.
 
+mod control;
+
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -61,6 +63,14 @@ pub enum StartError {
         /// What happened.
         cause: std::io::Error,
     },
+    /// The control socket cannot be made.
+    #[error("cannot listen on the control socket {}: {cause}; `control_socket` in `portcullis.yaml` names another", path.display())]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// What is in the way.
+        cause: String,
+    },
     /// A certificate or key cannot be used.
     #[error("certificate {}: {cause}", path.display())]
     Certificate {
@@ -112,6 +122,9 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
         let served =
             TcpListener::bind(admin.address).and_then(|listener| admin::serve(listener, answers, background.handle()));
         served.map_err(|error| StartError::Listen(admin.address, error))?;
+    }
+    if let Some(path) = &installation.control_socket {
+        control::listen(path, reloader.desk(), background)?;
     }
     let (wake, woken) = std::sync::mpsc::channel();
     listen_to_hangups(background, wake.clone());

@@ -3,8 +3,11 @@
 mod check;
 mod demo;
 mod import;
+mod operator;
+mod revoke;
 mod schema;
 mod serve;
+mod store;
 mod token;
 mod user;
 
@@ -41,6 +44,15 @@ enum Command {
     /// Make a token for development, or explain one.
     #[command(subcommand)]
     Token(token::Command),
+    /// Look into the store, copy it, and seal it with a new key.
+    #[command(subcommand)]
+    Store(store::Command),
+    /// Revoke a subject, a client, a session or a token, or tell what is revoked: in force everywhere within five seconds.
+    #[command(subcommand)]
+    Revoke(revoke::Command),
+    /// Lift a revocation.
+    #[command(subcommand)]
+    Unrevoke(revoke::Lift),
     /// Manage the people of a `local` provider.
     #[command(subcommand)]
     User(user::Command),
@@ -91,6 +103,9 @@ pub fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Token(command) => token::run(&command),
+        Command::Store(command) => store::run(&command),
+        Command::Revoke(command) => revoke::run(&command),
+        Command::Unrevoke(what) => revoke::lift(&what),
         Command::User(command) => user::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::clock::Clock;
 use super::decision::{Denial, Reason};
 use super::provider::Provider;
+use super::revocations::{Asker, Revocations};
 use super::token_cache::TokenCache;
 use crate::oauth::claims::check_times;
 use crate::oauth::identity::Identity;
@@ -30,6 +31,8 @@ pub struct Authentication {
     pub admission: Admission,
     /// Claims that a token must carry.
     pub required_claims: Vec<RequiredClaim>,
+    /// What is revoked, shared by all services.
+    pub revocations: Arc<Revocations>,
     /// Verified facts, shared by all services.
     pub cache: Arc<TokenCache>,
     /// The time.
@@ -118,7 +121,11 @@ impl Authentication {
         if !accepted.provider.still_vouches(&identity) {
             return Err(Denial::new(Reason::TokenExpired));
         }
-        check_times(&identity, self.clock.unix(), accepted.leeway)?;
+        let now = self.clock.unix();
+        if self.revocations.covers(&Asker::of(&identity), now) {
+            return Err(Denial::new(Reason::Revoked));
+        }
+        check_times(&identity, now, accepted.leeway)?;
         let named = || identity.audiences.iter().any(|audience| self.audiences.contains(audience));
         if accepted.audience == AudienceCheck::Required && !named() {
             return Err(Denial::new(Reason::AudienceMismatch));

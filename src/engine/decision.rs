@@ -175,6 +175,8 @@ reasons! {
     TokenInactive = "token-inactive", 401, 401, "invalid token";
     /// Past `exp`.
     TokenExpired = "token-expired", 401, 401, "token expired";
+    /// An operator has revoked the subject, the client, the session or the token.
+    Revoked = "revoked", 401, 401, "invalid token";
     /// Before `nbf`, or `iat` in the future.
     TokenNotYetValid = "token-not-yet-valid", 401, 401, "invalid token";
     /// The audience is not this service's.

@@ -33,6 +33,40 @@ pub async fn rotate(vault: &Vault, table: Table) -> Result<Rotated, VaultError> 
     Ok(Rotated::default())
 }
 
+/// The rows of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All that live.
+    pub rows: usize,
+    /// Those that an older key names or seals.
+    pub older: usize,
+    /// Those that no key opens, or that stand where they were not put.
+    pub unreadable: usize,
+}
+
+/// Counts the rows of a table, and opens each.
+///
+/// # Errors
+/// The store cannot be asked.
+pub async fn count(vault: &Vault, table: Table) -> Result<Counts, VaultError> {
+    let (mut counts, mut from) = (Counts::default(), None);
+    loop {
+        let page = vault.store().page(table, from.as_ref()).await?;
+        for (name, row) in &page.rows {
+            counts.rows += 1;
+            if vault.bound(table, name, &row.value).is_none() {
+                counts.unreadable += 1;
+            } else if !vault.is_current(table, name, &row.value) {
+                counts.older += 1;
+            }
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return Ok(counts),
+        }
+    }
+}
+
 async fn go_through(vault: &Vault, table: Table) -> Result<Rotated, VaultError> {
     let (store, mut found, mut from) = (vault.store(), Rotated::default(), None);
     loop {

@@ -49,7 +49,7 @@ tables! {
     /// Assertions of clients that were used (RFC 7523 section 3, `jti`).
     Assertions = "assertions", 100_000, 50_000;
     /// What is revoked before its time.
-    Revocations = "revocations", 200_000, 200_000;
+    Revocations = "revocations", 200_000, 190_000;
     /// The keys that sign tokens.
     Keys = "keys", 16, 16;
 }

@@ -194,6 +194,8 @@ fn refuse_what_needs_a_restart(context: &mut Context<'_>, running: &Installation
         ("admin.address", "/admin")
     } else if !running.store.clone().unwrap_or_default().is_where(&new.store.clone().unwrap_or_default()) {
         ("store", "/store")
+    } else if running.control_socket != new.control_socket {
+        ("control_socket", "/control_socket")
     } else {
         return;
     };

@@ -44,6 +44,8 @@ pub struct Installation {
     pub providers: BTreeMap<String, Provider>,
     /// Where flow state is kept; `None` when the file does not say, which is in memory.
     pub store: Option<stores::Settings>,
+    /// Where an operator's commands reach the running gateway.
+    pub control_socket: Option<PathBuf>,
     /// What seals flow state; the first seals, all open.
     pub encryption_keys: Vec<Held>,
     /// How documents are fetched.

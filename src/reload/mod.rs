@@ -12,6 +12,7 @@ use foldhash::HashMap;
 
 use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::engine::decision::Reason;
+use crate::engine::desk::Desk;
 use crate::engine::health::Health;
 use crate::engine::snapshot::Snapshot;
 use crate::policy::by_path::{ByPath, FilePath};
@@ -124,6 +125,12 @@ impl Reloader {
     #[must_use]
     pub fn installation(&self) -> Option<&Arc<Installation>> {
         self.before.installation.as_ref().map(|good| &good.model)
+    }
+
+    /// What an operator works with.
+    #[must_use]
+    pub fn desk(&self) -> Arc<Desk> {
+        self.compiler.desk()
     }
 
     /// Loads again, whatever the files look like from outside. `None` when nothing may be concluded from what was found.

@@ -136,6 +136,9 @@ pub async fn redeem(issuing: &Issuing, client: &Client, parameters: &Parameters)
     if !vault.replace(Table::Codes, &entry, &used, REMEMBERED, "redeemed").await? {
         return Err(unknown());
     }
+    if used.grant.is_revoked(issuing, &id) {
+        return Err(refused("the subject or the client is revoked"));
+    }
     clients::keep(issuing, &client.id).await;
     grant::begin(issuing, client, &id, &held.grant).await
 }

@@ -14,6 +14,7 @@ use super::answer::{Answer, Oauth, OauthError};
 use super::clients::Client;
 use super::provider::ProviderTokens;
 use crate::engine::issuing::{ClaimSource, Issuing};
+use crate::engine::revocations::Asker;
 use crate::engine::store::Table;
 use crate::engine::vault::{VaultError, mac_of, random_text};
 
@@ -50,6 +51,19 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether an operator has revoked it, or whom it is about.
+    pub fn is_revoked(&self, issuing: &Issuing, id: &str) -> bool {
+        let asker = Asker {
+            issuer: &issuing.issuer,
+            subject: Some(&self.subject),
+            client: Some(&self.client),
+            session: Some(id),
+            token: None,
+            issued: Some(self.began),
+        };
+        issuing.works.revocations.covers(&asker, issuing.works.clock.unix())
+    }
+
     /// Seconds that it has left: idle, and altogether.
     pub fn left(&self, issuing: &Issuing) -> i64 {
         let lifetimes = &issuing.lifetimes;

@@ -8,6 +8,7 @@ use super::clients::Proof;
 use super::grant::{self, Grant, Presented};
 use super::{Request, client_auth, form};
 use crate::engine::issuing::Issuing;
+use crate::engine::revocations::Asker;
 use crate::engine::store::Table;
 use crate::oauth::jws::Unverified;
 
@@ -28,7 +29,8 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
     if let Some(presented) = Presented::read(token) {
         let entry = issuing.works.vault.get::<Grant>(Table::Grants, &grant::row_name(issuing, presented.id)).await?;
         let good = |grant: &Grant| {
-            grant.client == client.id
+            !grant.is_revoked(issuing, presented.id)
+                && grant.client == client.id
                 && grant.turn == presented.turn
                 && presented.is_of(issuing, grant)
                 && grant.left(issuing) > 0
@@ -64,6 +66,15 @@ pub async fn access(issuing: &Issuing, token: &str, client: &str) -> Result<Opti
     let Ok(claims) = unverified.verify(&key) else { return Ok(None) };
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let revoked = ["sid", "jti"].iter().filter_map(|name| text(name)).any(|id| works.revocations.contains(id));
+    let asker = Asker {
+        issuer: &issuing.issuer,
+        subject: text("sub"),
+        client: text("client_id"),
+        session: text("sid"),
+        token: None,
+        issued: claims.get("iat").and_then(Value::as_i64),
+    };
+    let revoked = revoked || works.revocations.covers(&asker, works.clock.unix());
     let good = text("iss") == Some(&issuing.issuer)
         && unverified.header.token_type.as_deref() == Some("at+jwt")
         && text("client_id") == Some(client)

@@ -34,6 +34,9 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
         if held.client != client.id || !presented.is_of(issuing, held) || held.left(issuing) <= 0 {
             return Err(refused());
         }
+        if held.is_revoked(issuing, presented.id) {
+            return Err(OauthError::new(Oauth::InvalidGrant, "the grant is revoked"));
+        }
         if addressee(issuing, &client.id, &held.redirect).await.is_err() {
             return Err(OauthError::new(Oauth::InvalidGrant, "the redirect URI of the grant is no longer permitted"));
         }

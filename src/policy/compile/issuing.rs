@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use crate::engine::clock::Clock;
 use crate::engine::credential::CredentialCache;
 use crate::engine::decision::{Denial, Reason};
+use crate::engine::desk::Desk;
 use crate::engine::documents::Documents;
 use crate::engine::issuing::{Issuing, Throttle, Works};
 use crate::engine::keyring::Keyring;
@@ -29,8 +30,11 @@ use crate::providers::own::Own;
 use crate::secret::Held;
 use crate::stores::{self, OpenError, Opened, Settings};
 
-/// How often revocations of other replicas are read: a revoked token ends within five seconds.
-const REVOCATIONS: Duration = Duration::from_secs(2);
+/// How often is looked for revocations of other replicas. A stream looks at its token every four seconds, and must end within
+/// five.
+const REVOCATIONS: Duration = Duration::from_millis(500);
+/// How often they are read even if none has changed, to forget those that have ended.
+const REREAD: u32 = 120;
 
 /// No token of the gateway lives longer, in seconds.
 const LONGEST_TOKEN: i64 = 24 * 3600;
@@ -49,6 +53,7 @@ pub(super) struct Workshop {
     vault: Option<Arc<Vault>>,
     keyrings: Vec<Arc<Keyring>>,
     revocations: Arc<Revocations>,
+    desk: Arc<Desk>,
     documents: Arc<Documents>,
     throttle: Arc<Throttle>,
     own: HashMap<Arc<str>, Issuer>,
@@ -79,7 +84,9 @@ impl Drop for Follower {
 
 impl Workshop {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let revocations: Arc<Revocations> = Arc::default();
         Self {
+            desk: Arc::new(Desk::new(Arc::clone(&revocations))),
             store: Opened::memory(Arc::clone(&clock)),
             clock,
             opens: false,
@@ -88,12 +95,22 @@ impl Workshop {
             random: None,
             vault: None,
             keyrings: Vec::new(),
-            revocations: Arc::default(),
+            revocations,
             documents: Arc::default(),
             throttle: Arc::default(),
             own: HashMap::new(),
             follower: None,
         }
+    }
+
+    /// What is revoked.
+    pub(super) fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.revocations)
+    }
+
+    /// What an operator works with.
+    pub(super) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
     }
 
     /// The store of the first installation is opened.
@@ -162,6 +179,7 @@ impl Workshop {
         let secrets: Vec<&[u8]> = secrets.chain(self.random.as_ref().map(<[u8; 32]>::as_slice)).collect();
         let vault = Arc::new(Vault::new(Arc::clone(&self.store.store), Arc::clone(clock), &secrets)?);
         self.vault = Some(Arc::clone(&vault));
+        self.desk.work_with(Arc::clone(&vault));
         Ok(vault)
     }
 
@@ -238,19 +256,21 @@ impl Workshop {
         provider
     }
 
-    /// Keeps what the services at these issuers need, and reads revocations as long as there is one.
+    /// Keeps what the services at these issuers need, and follows what is revoked.
     pub(super) fn settle(&mut self, issuers: &[&str], credentials: &Arc<CredentialCache>, runtime: &Handle) {
         self.own.retain(|issuer, _| issuers.contains(&&**issuer));
-        match &self.vault {
-            Some(vault) if !issuers.is_empty() => {
-                let keyrings = self.keyrings.len();
-                if self.follower.as_ref().is_none_or(|follower| follower.keyrings != keyrings) {
-                    let (vault, revocations) = (Arc::clone(vault), Arc::clone(&self.revocations));
-                    let following = follow(vault, revocations, self.keyrings.clone(), Arc::clone(credentials));
-                    self.follower = Some(Follower { task: runtime.spawn(following).abort_handle(), keyrings });
-                }
+        let keyrings = self.keyrings.len();
+        if self.follower.as_ref().is_some_and(|follower| follower.keyrings == keyrings) {
+            return;
+        }
+        let clock = Arc::clone(&self.clock);
+        match self.vault(&clock) {
+            Ok(vault) => {
+                let revocations = Arc::clone(&self.revocations);
+                let following = follow(vault, revocations, self.keyrings.clone(), Arc::clone(credentials));
+                self.follower = Some(Follower { task: runtime.spawn(following).abort_handle(), keyrings });
             }
-            _ => self.follower = None,
+            Err(error) => tracing::error!(event = "revocations-unread", %error, "nothing can be revoked"),
         }
     }
 }
@@ -264,9 +284,9 @@ async fn follow(
     let mut every = tokio::time::interval(REVOCATIONS);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lost = false;
-    loop {
+    for round in 0_u32.. {
         every.tick().await;
-        let outcome = read(&vault, &revocations, &keyrings).await;
+        let outcome = read(&vault, &revocations, &keyrings, round).await;
         match &outcome {
             Err(error) if !lost => tracing::warn!(event = "revocations-unread", %error, "what was known stays known"),
             Ok(()) if lost => tracing::info!(event = "revocations-read", "revocations are read again"),
@@ -278,7 +298,12 @@ async fn follow(
 }
 
 /// Reads the signing keys that are in use, and what is revoked.
-async fn read(vault: &Vault, revocations: &Revocations, keyrings: &[Arc<Keyring>]) -> Result<(), VaultError> {
+async fn read(
+    vault: &Vault,
+    revocations: &Revocations,
+    keyrings: &[Arc<Keyring>],
+    round: u32,
+) -> Result<(), VaultError> {
     for keyring in keyrings {
         if keyring.refresh(vault).await? {
             tracing::warn!(
@@ -288,7 +313,7 @@ async fn read(vault: &Vault, revocations: &Revocations, keyrings: &[Arc<Keyring>
             revocations.keep(vault, LONGEST_TOKEN);
         }
     }
-    revocations.refresh(vault).await
+    if round.is_multiple_of(REREAD) { revocations.reread(vault).await } else { revocations.refresh(vault).await }
 }
 
 #[cfg(test)]
@@ -388,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn revocations_of_other_replicas_are_read_while_a_service_issues() {
+    async fn revocations_of_other_replicas_are_read() {
         let (mut workshop, clock) = workshop();
         let vault = workshop.vault(&clock).unwrap();
         let elsewhere = Revocations::default();
@@ -401,8 +426,14 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(REVOCATIONS * 3, read).await.unwrap();
+        tokio::time::timeout(REVOCATIONS * 20, read).await.unwrap();
         workshop.settle(&[], &credentials, &Handle::current());
-        assert!(workshop.follower.is_none(), "nobody issues any more");
+        elsewhere.revoke(&vault, "another", 600).await.unwrap();
+        let read = async {
+            while !workshop.revocations.contains("another") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(REVOCATIONS * 20, read).await.expect("tokens of others are revoked too");
     }
 }

@@ -24,6 +24,7 @@ use crate::engine::clock::Clock;
 use crate::engine::counters::ServiceCounts;
 use crate::engine::credential::ProviderTokens;
 use crate::engine::decision::{Denial, Reason};
+use crate::engine::desk::Desk;
 use crate::engine::limits::{AddressLimit, LimitState};
 use crate::engine::provider::Provider;
 use crate::engine::service::{Pipeline, Service, State};
@@ -106,6 +107,12 @@ impl Compiler {
     pub fn with_store(mut self) -> Self {
         self.workshop.will_open();
         self
+    }
+
+    /// What an operator works with, for as long as the process runs.
+    #[must_use]
+    pub fn desk(&self) -> Arc<Desk> {
+        self.workshop.desk()
     }
 
     /// Compiles everything into the next snapshot; what is only claimed is closed.
@@ -289,6 +296,7 @@ impl Compiler {
                 clients: model.clients.clone(),
                 admission: model.admission,
                 required_claims: model.required_claims.clone(),
+                revocations: self.workshop.revocations(),
                 cache: Arc::clone(&self.cache),
                 clock: Arc::clone(&self.surroundings.clock),
             },

@@ -32,6 +32,11 @@ pub struct InstallationDocument {
     /// { url: ... } }` in Redis or Valkey for several replicas, which then count limits together too. Both are sealed with
     /// `encryption_keys`. Default: `memory`. A change needs a restart.
     pub store: Option<StoreDocument>,
+    /// A Unix socket at which `portcullis revoke` and `portcullis store` reach the running gateway, relative to this file.
+    /// It has mode 0600. Default: beside the file of the store, with `.sock` at the end of its name; none with
+    /// `store: memory`. A change needs a restart.
+    #[schemars(length(min = 1))]
+    pub control_socket: Option<String>,
     /// Secrets that seal what is stored and what browsers carry; the first seals, all open, so that a new one is put before
     /// the old one for a while. Each of at least 32 bytes. Needed for a store that outlives the process. Default: a random
     /// one, which ends with the process.

@@ -12,7 +12,7 @@ use super::admin::admin;
 use super::clients::strong;
 use super::context::Context;
 use super::provider::provider;
-use super::store::store;
+use super::store::{control_socket, store};
 use crate::diagnostics::Diagnostic;
 use crate::oauth::url::EndpointUrl;
 use crate::policy::codes;
@@ -60,13 +60,15 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
     let max_stale = reload.and_then(|reload| reload.max_stale.as_ref());
     let limits = document.limits.as_ref().and_then(|limits| limits.address_failures.as_ref());
     let timeouts = document.defaults.as_ref().and_then(|defaults| defaults.timeouts.clone()).unwrap_or_default();
+    let store = store(context, document);
     Installation {
         public_url: overrides.public_url.clone().or(public_url),
         listeners,
         trusted_proxies: trusted_proxies(context, document),
         default_service: document.default_service.as_ref().map(|name| name.0.clone()),
         providers,
-        store: store(context, document),
+        control_socket: control_socket(context, document, store.as_ref()),
+        store,
         encryption_keys: encryption_keys(context, document),
         egress: egress(context, document),
         name_servers: name_servers(context, document),

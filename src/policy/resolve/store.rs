@@ -1,5 +1,7 @@
 //! The meaning of `store`.
 
+use std::path::PathBuf;
+
 use url::Url;
 
 use super::context::Context;
@@ -36,6 +38,23 @@ pub fn store(context: &mut Context<'_>, document: &InstallationDocument) -> Opti
         context.push(Diagnostic::error(codes::STORE_UNUSABLE, error.message).help(error.help), "/store/file");
     }
     Some(settings)
+}
+
+/// The control socket that is written, or that belongs to the file of the store.
+pub fn control_socket(
+    context: &Context<'_>,
+    document: &InstallationDocument,
+    store: Option<&Settings>,
+) -> Option<PathBuf> {
+    let written = document.control_socket.as_ref().map(|path| context.path(path));
+    written.or_else(|| match store? {
+        Settings::File(path) => {
+            let mut name = path.clone().into_os_string();
+            name.push(".sock");
+            Some(name.into())
+        }
+        Settings::Memory | Settings::Redis(_) => None,
+    })
 }
 
 /// `None` when something of it is wrong, which is reported.

@@ -186,6 +186,6 @@ async fn h10_what_the_store_cannot_keep_stays_revoked_here() {
     assert!(works.revocations.contains("kept") && works.revocations.contains("unsaved"));
     assert!(!works.revocations.contains("other"), "the positive control");
     world.later(601);
-    works.revocations.refresh(&works.vault).await.unwrap();
+    works.revocations.reread(&works.vault).await.unwrap();
     assert!(!works.revocations.contains("kept") && !works.revocations.contains("unsaved"), "for its time");
 }

@@ -205,8 +205,13 @@ impl Gateway {
 
     /// Ends the gateway now, as a crash would, and starts it again at the same address.
     pub async fn crash(self) -> Self {
+        self.crash_with(|setup| setup).await
+    }
+
+    /// The same, with another setup or with what is done in between.
+    pub async fn crash_with(self, change: impl FnOnce(Setup) -> Setup) -> Self {
         let address = self.address;
-        self.stop().start_at(|| address).await
+        change(self.stop()).start_at(|| address).await
     }
 
     /// Sends a signal by its name (`HUP`, `TERM`).
