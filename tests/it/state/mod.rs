@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod loss;
 mod revoke;
 
 use std::io::Write as _;

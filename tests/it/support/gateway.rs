@@ -29,6 +29,7 @@ pub struct Setup {
     serving: String,
     nobody: bool,
     behind: Option<SocketAddr>,
+    full_disks: bool,
 }
 
 impl Setup {
@@ -78,6 +79,12 @@ impl Setup {
         self
     }
 
+    /// Sees a write beyond the limit of a file's size fail, as on a full disk, instead of being ended by a signal.
+    pub fn outlives_full_disks(mut self) -> Self {
+        self.full_disks = true;
+        self
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -112,7 +119,13 @@ impl Setup {
     }
 
     fn command(&self, address: SocketAddr) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = if self.full_disks {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY]);
+            shell
+        } else {
+            Command::new(BINARY)
+        };
         command.arg("serve").arg("--listen").arg(address.to_string()).args(&self.arguments);
         command.arg(self.directory.path().join(&self.serving));
         command.current_dir(self.directory.path());
@@ -147,6 +160,7 @@ impl Gateway {
             serving: String::new(),
             nobody: false,
             behind: None,
+            full_disks: false,
         }
     }
 
