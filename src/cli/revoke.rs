@@ -279,7 +279,7 @@ fn tell(list: &List) -> Result<(), String> {
             (one, value.get("revocation").map(Value::to_string).unwrap_or_default())
         }));
     })?;
-    found.sort_by(|(one, _), (other, _)| (one.since, shown(&one.target)).cmp(&(other.since, shown(&other.target))));
+    found.sort_by_key(|(one, _)| (one.since, shown(&one.target)));
     for (revoked, json) in found {
         match list.format {
             Format::Human => print(&format!("{}\n", sentence(&revoked))),
