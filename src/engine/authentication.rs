@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::clock::Clock;
 use super::decision::{Denial, Reason};
 use super::provider::Provider;
-use super::revocations::{Asker, Revocations};
+use super::revocations::Revocations;
 use super::token_cache::TokenCache;
 use crate::oauth::claims::check_times;
 use crate::oauth::identity::Identity;
@@ -122,7 +122,7 @@ impl Authentication {
             return Err(Denial::new(Reason::TokenExpired));
         }
         let now = self.clock.unix();
-        if self.revocations.covers(&Asker::of(&identity), now) {
+        if self.revocations.covers_identity(&identity, now) {
             return Err(Denial::new(Reason::Revoked));
         }
         check_times(&identity, now, accepted.leeway)?;

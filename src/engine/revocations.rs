@@ -187,6 +187,15 @@ impl Revocations {
         self.known.load().ids.contains_key(id)
     }
 
+    /// Whether an operator has revoked the caller that a token speaks for. It costs nothing while nothing is revoked so.
+    #[must_use]
+    pub fn covers_identity(&self, identity: &Identity, now: i64) -> bool {
+        let known = self.known.load();
+        let names = [&known.subjects, &known.clients, &known.sessions];
+        let is_nothing = known.tokens.is_empty() && names.iter().all(|names| names.is_empty());
+        !is_nothing && self.covers(&Asker::of(identity), now)
+    }
+
     /// Whether an operator has revoked whoever asks.
     #[must_use]
     pub fn covers(&self, asker: &Asker<'_>, now: i64) -> bool {

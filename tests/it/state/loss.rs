@@ -10,7 +10,8 @@ use crate::support::{Browser, Gateway, Provider, Upstream};
 /// Lets no file of the gateway grow beyond this, as a full disk would.
 fn limit(gateway: &Gateway, bytes: &str) {
     let pid = gateway.pid().to_string();
-    let done = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status().expect("prlimit runs");
+    let done =
+        Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status().expect("prlimit runs");
     assert!(done.success(), "the limit is set");
 }
 
@@ -38,7 +39,10 @@ async fn a_full_disk_refuses_sign_in_and_nothing_else_and_heals() {
     limit(&story.gateway, "unlimited");
     let back = Instant::now();
     while story.refresh(refresh).await.status != 200 {
-        assert!(back.elapsed() < Duration::from_secs(15), "it heals by itself within five seconds, and the machine is busy");
+        assert!(
+            back.elapsed() < Duration::from_secs(15),
+            "it heals by itself within five seconds, and the machine is busy"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     story.gateway.wait_for_log(|record| record["fields"]["event"] == "store-back").await;
