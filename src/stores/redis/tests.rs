@@ -365,6 +365,6 @@ async fn a_store_that_was_emptied_revives_nothing() {
     revocations.refresh(&vault).await.unwrap();
     assert!(revocations.contains("grant"), "and what a process knows to be revoked stays so");
     clock.0.fetch_add(3600, std::sync::atomic::Ordering::SeqCst);
-    revocations.refresh(&vault).await.unwrap();
+    revocations.reread(&vault).await.unwrap();
     assert!(!revocations.contains("grant"), "for as long as it matters");
 }
