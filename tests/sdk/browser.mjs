@@ -48,7 +48,9 @@ async function open() {
     const page = await context.newPage();
     const tab = { page, problems: [], status: 0 };
     page.on('console', message => {
-        if (['error', 'warning'].includes(message.type())) tab.problems.push(message.text());
+        // What the browser asks for by itself is no matter of the page, and where it came back to may have ended by then.
+        const itself = message.location().url.endsWith('/favicon.ico');
+        if (!itself && ['error', 'warning'].includes(message.type())) tab.problems.push(message.text());
     });
     page.on('pageerror', error => tab.problems.push(`${error}`));
     page.on('response', answer => {
