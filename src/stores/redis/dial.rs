@@ -81,16 +81,18 @@ impl RedisSettings {
 
     /// The master, by the first sentinel that knows one which says so itself.
     async fn master(&self, group: &str, sentinels: &[Address], login: &Login) -> RedisResult<MultiplexedConnection> {
-        let mut outcome = Err(unusable("no sentinel knows the master"));
+        let mut failed: Option<RedisError> = None;
         // One that does not answer shall not stand in the way of the others for ever.
         let first = rand::random_range(0..sentinels.len().max(1));
         for sentinel in sentinels.iter().cycle().skip(first).take(sentinels.len()) {
-            outcome = self.master_by(sentinel, group, login).await;
-            if outcome.is_ok() {
-                break;
+            match self.master_by(sentinel, group, login).await {
+                Ok(connection) => return Ok(connection),
+                // What one says tells more than that another cannot be reached.
+                Err(error) if error.is_io_error() && failed.is_some() => {}
+                Err(error) => failed = Some(error),
             }
         }
-        outcome
+        Err(failed.unwrap_or_else(|| unusable("no sentinel knows the master")))
     }
 
     async fn master_by(&self, sentinel: &Address, group: &str, login: &Login) -> RedisResult<MultiplexedConnection> {
