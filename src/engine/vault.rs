@@ -235,18 +235,31 @@ impl Vault {
     /// # Errors
     /// The store cannot be asked.
     pub async fn list<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, VaultError> {
-        let (mut found, mut from) = (Vec::new(), None);
+        let (mut found, mut from, mut unread) = (Vec::new(), None, 0_usize);
         loop {
             let page = self.store.page(table, from.as_ref()).await?;
-            found.extend(page.rows.iter().filter_map(|(name, row)| {
-                let plain = self.bound(table, name, &row.value)?;
-                serde_json::from_slice(&plain.text).ok()
-            }));
+            for (name, row) in &page.rows {
+                let plain = self.bound(table, name, &row.value);
+                match plain.and_then(|plain| serde_json::from_slice(&plain.text).ok()) {
+                    Some(value) => found.push(value),
+                    None => unread += 1,
+                }
+            }
             match page.next {
                 Some(next) => from = Some(next),
-                None => return Ok(found),
+                None => break,
             }
         }
+        // What cannot be opened is not in force, and nobody shall believe that it is.
+        if unread > 0 {
+            tracing::error!(
+                event = "rows-unread",
+                table = table.as_str(),
+                rows = unread,
+                "no key in `encryption_keys` opens them: put the old key back and run `portcullis store rotate-key`"
+            );
+        }
+        Ok(found)
     }
 
     fn plain<T: Serialize>(&self, name: &str, value: &T, lifetime: i64, owner: &str) -> Result<Plain, VaultError> {
