@@ -19,7 +19,7 @@
 //! 3  stages       optional steps at the edge, one file each: origin, CORS, method, content type
 //!    providers    whoever vouches for tokens, one file each: oidc, jwks, hmac, introspection, api_key; own tokens
 //!    credentials  what the gateway shows upstreams, one file each: client credentials, exchange, assertions
-//!    stores       where the state of sign-in is kept and limits are counted together, one file each, one contract
+//!    stores       where the state of sign-in and tasks is kept and limits are counted together, one file each, one contract
 //!    egress       every fetch; the only place that names the HTTP client
 //! 2  engine       snapshot, services, rules, limits, decisions, and the traits that floor 3 implements; opens no socket
 //! 1  mcp          the protocol: messages, operations, eras, lists, event streams

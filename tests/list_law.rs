@@ -4,6 +4,8 @@
 //! permitted for some arguments is always listed, and one that is not listed is permitted for none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use portcullis::engine::access::argument::{ArgumentMatcher, Check, Presence};
 use portcullis::engine::access::condition::{Condition, Phase};
@@ -13,7 +15,7 @@ use portcullis::engine::access::{AccessTable, ListMode};
 use portcullis::mcp::era::Era;
 use portcullis::mcp::message::Message;
 use portcullis::mcp::operation::ItemKind;
-use portcullis::mcp::sse::{EventFilter, Verdict};
+use portcullis::mcp::sse::{EventFilter, EventJudge, Verdict};
 use portcullis::mcp::{json, list};
 use portcullis::oauth::identity::Identity;
 use proptest::prelude::*;
@@ -117,6 +119,15 @@ fn permitted(table: &AccessTable, identity: &Identity, era: Era, tool: &str, x: 
     table.decide(identity, &message.operation, era, &mut Vec::new()).is_ok()
 }
 
+/// Judges events by cutting the lists that they are.
+struct Cut<F>(F);
+
+impl<F: Fn(&[u8]) -> Option<Vec<u8>> + Send> EventJudge for Cut<F> {
+    async fn event(&mut self, data: &[u8]) -> Verdict {
+        (self.0)(data).map_or(Verdict::Keep, Verdict::Replace)
+    }
+}
+
 /// The names that a client sees of a list that names all tools, in one of several framings.
 fn listed(table: &AccessTable, identity: &Identity, era: Era, framing: usize, cuts: &[usize]) -> BTreeSet<String> {
     let tools: Vec<Value> = TOOLS.iter().map(|name| json!({"name": name, "x": [1, {"name": "hidden"}]})).collect();
@@ -135,12 +146,13 @@ fn listed(table: &AccessTable, identity: &Identity, era: Era, framing: usize, cu
     let stream = format!("{comment}data: {answer}{ends}{ends}").into_bytes();
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % stream.len()).chain([0, stream.len()]).collect();
     cuts.sort_unstable();
-    let (mut filter, mut out) = (EventFilter::new(1 << 20), Vec::new());
+    let (mut filter, mut out, mut judge) = (EventFilter::new(1 << 20), Vec::new(), Cut(cut));
     for pair in cuts.windows(2) {
         let piece = stream.get(pair[0]..pair[1]).expect("in order");
         let last = pair[1] == stream.len();
-        let mut judge = |data: &[u8]| cut(data).map_or(Verdict::Keep, Verdict::Replace);
-        filter.push(piece, last, &mut out, &mut judge).expect("a small event");
+        let mut pushed = pin!(filter.push(piece, last, &mut out, &mut judge));
+        let pushed = pushed.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(pushed, Poll::Ready(Ok(())), "a small event, and a judge that does not wait");
     }
     let text = String::from_utf8(out).expect("text");
     let data: String = text.split(['\r', '\n']).filter_map(|line| line.strip_prefix("data: ")).collect();

@@ -17,7 +17,7 @@ fn required() -> Vec<String> {
     let opaque = (1..=7).map(|number| format!("B{number:02}"));
     let wire = (1..=7).chain(9..=10).map(|number| format!("L{number:02}"));
     let messages = (1..=15).chain(17..=17).map(|number| format!("K{number:02}"));
-    let streams = (1..=7).map(|number| format!("M{number:02}"));
+    let streams = (1..=8).map(|number| format!("M{number:02}"));
     let flow = (1..=10).map(|number| format!("E{number:02}"));
     let consent =
         (1..=6).flat_map(|number| [format!("F{number:02}"), format!("G{number:02}"), format!("I{number:02}")]);

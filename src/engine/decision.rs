@@ -223,7 +223,7 @@ reasons! {
     RateLimited = "rate-limited", 429, 429, "rate limit exceeded";
     /// A concurrency limit.
     ConcurrencyLimited = "concurrency-limited", 429, 429, "too many concurrent requests";
-    /// A limit is counted for all replicas, and whoever counts it cannot be asked.
+    /// The store cannot be asked about a limit that is counted for all replicas, or about who made a task.
     StoreUnavailable = "store-unavailable", 503, 503, "try again later";
     /// Too many requests in flight; start-up messages are shed with 503 so that clients do not change era.
     Shed = "shed", 503, 503, "try again later";

@@ -137,8 +137,8 @@ impl Sealer {
     }
 }
 
-/// Who owns a session, unambiguously framed. A token refresh changes none of it.
-fn owner(service: &str, identity: &Identity) -> Vec<u8> {
+/// Who owns a session or a task, unambiguously framed. A token refresh changes none of it.
+pub(super) fn owner(service: &str, identity: &Identity) -> Vec<u8> {
     let mut owner = Vec::with_capacity(128);
     let parts = [Some(service), Some(&*identity.issuer), identity.subject.as_deref(), identity.client.as_deref()];
     for part in parts {

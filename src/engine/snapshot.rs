@@ -9,6 +9,7 @@ use super::routes::RouteTable;
 use super::service::Service;
 use super::session::Sealer;
 use super::store::Store;
+use super::vault::Vault;
 
 /// Who may ask the admin listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub address_limit: Arc<AddressLimit>,
     /// Where flow state is kept, to tell how it is.
     pub store: Arc<dyn Store>,
+    /// Keeps who made which task, where rows outlive the process or are those of several replicas.
+    pub tasks: Option<Arc<Vault>>,
     /// Seals session ids with the secrets of the installation, when it has any.
     pub sealer: Option<Arc<Sealer>>,
     /// Claims that the audit record may name.

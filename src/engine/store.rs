@@ -1,4 +1,5 @@
-//! Where the state of sign-in flows is kept: clients, flows, codes, grants, consents, revocations, signing keys.
+//! Where the state of sign-in flows is kept: clients, flows, codes, grants, consents, revocations, signing keys; and who made
+//! which task of a server.
 //!
 //! A store is a bounded map with expiry and three atomic verbs. It knows neither what rows mean nor what their names were:
 //! [`Vault`](super::vault::Vault) names rows by keyed hashes and seals their values before a store sees them.
@@ -50,6 +51,8 @@ tables! {
     Assertions = "assertions", 100_000, 50_000;
     /// What is revoked before its time.
     Revocations = "revocations", 200_000, 190_000;
+    /// Who made which task.
+    Tasks = "tasks", 200_000, 10_000;
     /// The keys that sign tokens.
     Keys = "keys", 16, 16;
 }

@@ -123,7 +123,10 @@ impl Gateway {
             if batch {
                 exchange.asked = asked(message);
             }
-            self.check(message, &head.headers, exchange, service, pipeline)?;
+            self.check(message, &head.headers, exchange, pipeline)?;
+            if !message.tasks.is_empty() && !Box::pin(self.owns(&service.name, &message.tasks, &identity)).await? {
+                return Err(unknown_task(message, exchange.era));
+            }
             let decided = pipeline.access.decide(&identity, &message.operation, exchange.era, &mut exchange.undecided);
             let decided = decided.inspect_err(|denial| exchange.rule = denial.rule)?;
             exchange.rule = decided.rule().or(exchange.rule);
@@ -149,15 +152,10 @@ impl Gateway {
         message: &Message<'_>,
         headers: &HeaderMap,
         exchange: &Exchange,
-        service: &Service,
         pipeline: &Pipeline,
     ) -> Result<(), Denial> {
         if message.kind == Kind::Response && exchange.session.is_none() {
             return Err(Denial::new(Reason::InvalidRequest).saying("a response belongs to a session"));
-        }
-        let Some(identity) = &exchange.identity else { return Err(Denial::new(Reason::Internal)) };
-        if !message.tasks.iter().all(|task| self.tasks.owns(&service.name, task, identity)) {
-            return Err(unknown_task(message, exchange.era));
         }
         if exchange.era == Era::Modern {
             parameters::check(&message.operation, headers, &pipeline.access)?;

@@ -19,6 +19,7 @@ mod pool;
 mod relay;
 mod reply;
 mod signin;
+mod tasks;
 mod upstream;
 mod watch;
 

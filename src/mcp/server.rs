@@ -5,6 +5,7 @@
 //! `-32042` that sends a person to a URL (MCP 2025-11-25 elicitation).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
@@ -18,8 +19,26 @@ pub struct FromServer<'a> {
     pub kind: FromServerKind<'a>,
     /// What it asks the client for; an answer may ask for several things at once.
     pub wishes: Vec<Wish<'a>>,
-    /// The tasks that it names, in the places where a task is made or reported.
-    pub tasks: Vec<Cow<'a, str>>,
+    /// The task that it names, in the places where a task is made or reported.
+    pub task: Option<Task<'a>>,
+}
+
+/// A task as a server tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task<'a> {
+    /// Its id.
+    pub id: Cow<'a, str>,
+    /// How long it is kept from its creation, where it says so: `ttl` (MCP 2025-11-25) or `ttlMs` (MCP 2026-07-28).
+    pub lifetime: Option<Duration>,
+}
+
+impl<'a> Task<'a> {
+    fn of(members: &Members<'a>) -> Option<Self> {
+        let id = members.value("taskId").and_then(Text::of)?;
+        let milliseconds = members.value("ttlMs").or_else(|| members.value("ttl"));
+        let lifetime = milliseconds.and_then(|number| number.get().parse().ok()).map(Duration::from_millis);
+        Some(Self { id, lifetime })
+    }
 }
 
 /// What a server's message is.
@@ -113,20 +132,16 @@ fn asked<'a>(method: &str, envelope: &Members<'a>) -> Result<FromServer<'a>, Ser
     let params = params_of(envelope)?;
     let text = |name: &str| params.value(name).and_then(Text::of);
     if envelope.value("id").is_some() {
-        return Ok(FromServer {
-            kind: FromServerKind::Request,
-            wishes: vec![wish(method, &params)],
-            tasks: Vec::new(),
-        });
+        return Ok(FromServer { kind: FromServerKind::Request, wishes: vec![wish(method, &params)], task: None });
     }
-    let plain = |kind| FromServer { kind, wishes: Vec::new(), tasks: Vec::new() };
+    let plain = |kind| FromServer { kind, wishes: Vec::new(), task: None };
     Ok(match method {
         "notifications/resources/updated" => {
             plain(FromServerKind::ResourceUpdated(text("uri").ok_or(ServerError::Message)?))
         }
         "notifications/tasks" | "notifications/tasks/status" => {
-            let tasks = vec![text("taskId").ok_or(ServerError::Message)?];
-            FromServer { tasks, wishes: required(&params)?, ..plain(FromServerKind::TaskStatus) }
+            let task = Some(Task::of(&params).ok_or(ServerError::Message)?);
+            FromServer { task, wishes: required(&params)?, ..plain(FromServerKind::TaskStatus) }
         }
         _ => plain(FromServerKind::Notification),
     })
@@ -155,7 +170,7 @@ fn wish<'a>(method: &str, params: &Members<'a>) -> Wish<'a> {
 }
 
 fn answered(answer: &RawValue, failed: bool) -> Result<FromServer<'_>, ServerError> {
-    let mut read = FromServer { kind: FromServerKind::Answer, wishes: Vec::new(), tasks: Vec::new() };
+    let mut read = FromServer { kind: FromServerKind::Answer, wishes: Vec::new(), task: None };
     let Some(members) = Members::of(answer.get()) else { return Ok(read) };
     if failed {
         read.wishes = visits(&members)?;
@@ -166,8 +181,8 @@ fn answered(answer: &RawValue, failed: bool) -> Result<FromServer<'_>, ServerErr
     }
     read.wishes = required(&members)?;
     let task = members.value("task").and_then(|task| Members::of(task.get()));
-    let id = task.as_ref().and_then(|task| task.value("taskId")).or_else(|| members.value("taskId"));
-    read.tasks.extend(id.and_then(Text::of));
+    read.task =
+        task.as_ref().filter(|task| task.value("taskId").is_some()).map_or_else(|| Task::of(&members), Task::of);
     Ok(read)
 }
 
@@ -298,12 +313,16 @@ mod tests {
         let updated =
             read(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:\u0062"}}"#);
         assert_eq!(updated.kind, FromServerKind::ResourceUpdated("a:b".into()));
-        for (text, id) in [
-            (r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t1"}}}"#, "t1"),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"t2"}}"#, "t2"),
-            (r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t3"}}"#, "t3"),
+        for (text, id, lasts) in [
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t1","ttl":60000}}}"#, "t1", Some(60_000)),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t1","ttl":null},"taskId":"t2"}}"#, "t1", None),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"t2","ttlMs":1}}"#, "t2", Some(1)),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"task":{},"taskId":"t2","ttlMs":-1}}"#, "t2", None),
+            (r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t3"}}"#, "t3", None),
         ] {
-            assert_eq!(read(text).tasks, [id], "{text}");
+            let task = Task { id: id.into(), lifetime: lasts.map(Duration::from_millis) };
+            assert_eq!(read(text).task, Some(task), "{text}");
         }
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#).task, None);
     }
 }

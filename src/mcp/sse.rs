@@ -16,6 +16,12 @@ pub enum Verdict {
     Drop,
 }
 
+/// Says what becomes of events.
+pub trait EventJudge: Send {
+    /// What becomes of the event with this data, its lines joined by LF.
+    fn event(&mut self, data: &[u8]) -> impl Future<Output = Verdict> + Send;
+}
+
 /// Why a stream is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
@@ -54,17 +60,17 @@ impl EventFilter {
         Self { cap, event: Vec::new(), line: 0, after_cr: AfterCr::No }
     }
 
-    /// Takes a piece of the stream and writes what passes to `out`. `judge` is given the data of an event, its lines joined
-    /// by LF. At the `end` an event that lacks its blank line is judged too: lenient readers take it.
+    /// Takes a piece of the stream and writes what passes to `out`. `judge` may take its time. At the `end` an event that
+    /// lacks its blank line is judged too: lenient readers take it.
     ///
     /// # Errors
     /// An event is larger than the cap; nothing of it has passed.
-    pub fn push(
+    pub async fn push(
         &mut self,
         piece: &[u8],
         end: bool,
         out: &mut Vec<u8>,
-        judge: &mut dyn FnMut(&[u8]) -> Verdict,
+        judge: &mut impl EventJudge,
     ) -> Result<(), SseError> {
         let mut rest = self.linefeed(piece, out);
         while let Some(at) = memchr2(b'\n', b'\r', rest) {
@@ -77,7 +83,9 @@ impl EventFilter {
             if crlf {
                 self.after_cr = AfterCr::Held;
             }
-            self.line_ended(out, judge);
+            if self.line_ended(out) {
+                self.emit(out, judge).await;
+            }
             rest = if crlf { self.linefeed(behind, out) } else { behind };
         }
         self.event.extend_from_slice(rest);
@@ -85,7 +93,7 @@ impl EventFilter {
             return Err(SseError::TooLarge);
         }
         if end && !self.event.is_empty() {
-            self.emit(out, judge);
+            self.emit(out, judge).await;
         }
         Ok(())
     }
@@ -108,24 +116,27 @@ impl EventFilter {
         rest
     }
 
-    fn line_ended(&mut self, out: &mut Vec<u8>, judge: &mut dyn FnMut(&[u8]) -> Verdict) {
+    /// Takes a line to the event. Returns whether that is whole now.
+    fn line_ended(&mut self, out: &mut Vec<u8>) -> bool {
         let line = self.event.get(self.line..).unwrap_or_default();
         let blank = matches!(line, b"\n" | b"\r");
         let comment = line.first() == Some(&b':') && self.line == 0;
-        if blank {
-            self.emit(out, judge);
-        } else if comment {
+        if comment {
             out.append(&mut self.event);
             self.pass(AfterCr::Passed);
-        } else {
+        } else if !blank {
             self.line = self.event.len();
         }
+        blank
     }
 
     /// Judges the event that is held and writes what passes.
-    fn emit(&mut self, out: &mut Vec<u8>, judge: &mut dyn FnMut(&[u8]) -> Verdict) {
+    async fn emit(&mut self, out: &mut Vec<u8>, judge: &mut impl EventJudge) {
         let event = std::mem::take(&mut self.event);
-        let verdict = data(&event).map_or(Verdict::Keep, |data| judge(&data));
+        let verdict = match data(&event) {
+            Some(data) => judge.event(&data).await,
+            None => Verdict::Keep,
+        };
         let passed = match verdict {
             Verdict::Keep => {
                 out.extend_from_slice(&event);
@@ -198,25 +209,41 @@ fn replace(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Pushes with a judge that does not wait.
+    fn push(filter: &mut EventFilter, piece: &[u8], end: bool, out: &mut Vec<u8>) -> Result<(), SseError> {
+        let pushed = pin!(filter.push(piece, end, out, &mut Judge)).poll(&mut Context::from_waker(Waker::noop()));
+        match pushed {
+            Poll::Ready(pushed) => pushed,
+            Poll::Pending => panic!("nothing waits"),
+        }
+    }
+
     /// Drops events whose data is `drop`, replaces `replace`, keeps the others.
-    fn judge(data: &[u8]) -> Verdict {
-        match data {
-            b"drop" => Verdict::Drop,
-            b"replace" | b"re\nplace" => Verdict::Replace(b"new\nlines".to_vec()),
-            _ => Verdict::Keep,
+    struct Judge;
+
+    impl EventJudge for Judge {
+        async fn event(&mut self, data: &[u8]) -> Verdict {
+            match data {
+                b"drop" => Verdict::Drop,
+                b"replace" | b"re\nplace" => Verdict::Replace(b"new\nlines".to_vec()),
+                _ => Verdict::Keep,
+            }
         }
     }
 
     fn run<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<u8> {
         let (mut filter, mut out) = (EventFilter::new(1 << 20), Vec::new());
         for piece in pieces {
-            filter.push(piece, false, &mut out, &mut judge).unwrap();
+            push(&mut filter, piece, false, &mut out).unwrap();
         }
-        filter.push(&[], true, &mut out, &mut judge).unwrap();
+        push(&mut filter, &[], true, &mut out).unwrap();
         out
     }
 
@@ -247,9 +274,9 @@ mod tests {
     #[test]
     fn comments_pass_at_once() {
         let (mut filter, mut out) = (EventFilter::new(100), Vec::new());
-        filter.push(b": ping\n", false, &mut out, &mut judge).unwrap();
+        push(&mut filter, b": ping\n", false, &mut out).unwrap();
         assert_eq!(out, b": ping\n");
-        filter.push(b"data: drop\n: not before\n", false, &mut out, &mut judge).unwrap();
+        push(&mut filter, b"data: drop\n: not before\n", false, &mut out).unwrap();
         assert_eq!(out, b": ping\n", "within an event nothing passes unjudged");
     }
 
@@ -257,12 +284,12 @@ mod tests {
     fn an_event_that_is_too_large_ends_the_stream() {
         for piece in ["data: 0123456789", "data: 0123456789\n\n"] {
             let (mut filter, mut out) = (EventFilter::new(10), Vec::new());
-            assert_eq!(filter.push(piece.as_bytes(), false, &mut out, &mut judge), Err(SseError::TooLarge));
+            assert_eq!(push(&mut filter, piece.as_bytes(), false, &mut out), Err(SseError::TooLarge));
             assert!(out.is_empty());
         }
         let (mut filter, mut out) = (EventFilter::new(10), Vec::new());
         for _ in 0..1000 {
-            filter.push(b"data: 1\n\n", false, &mut out, &mut judge).unwrap();
+            push(&mut filter, b"data: 1\n\n", false, &mut out).unwrap();
         }
         assert_eq!(out.len(), 9000);
     }

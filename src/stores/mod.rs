@@ -72,6 +72,8 @@ pub struct OpenError {
 pub struct Opened {
     /// Keeps rows.
     pub store: Arc<dyn Store>,
+    /// Whether rows outlive the process.
+    pub is_durable: bool,
     redis: Option<Arc<Redis>>,
 }
 
@@ -79,7 +81,7 @@ impl Opened {
     /// An empty store in memory.
     #[must_use]
     pub fn memory(clock: Arc<dyn Clock>) -> Self {
-        Self { store: Arc::new(Memory::new(clock)), redis: None }
+        Self { store: Arc::new(Memory::new(clock)), is_durable: false, redis: None }
     }
 
     /// Who counts limits for all replicas, where there can be several.
@@ -103,10 +105,10 @@ impl Opened {
 pub fn open(settings: &Settings, clock: Arc<dyn Clock>, runtime: &Handle) -> Result<Opened, OpenError> {
     Ok(match settings {
         Settings::Memory => Opened::memory(clock),
-        Settings::File(path) => Opened { store: Arc::new(File::open(path, clock)?), redis: None },
+        Settings::File(path) => Opened { store: Arc::new(File::open(path, clock)?), is_durable: true, redis: None },
         Settings::Redis(settings) => {
             let redis = Arc::new(Redis::new(RedisSettings::clone(settings), runtime));
-            Opened { store: Arc::clone(&redis) as Arc<dyn Store>, redis: Some(redis) }
+            Opened { store: Arc::clone(&redis) as Arc<dyn Store>, is_durable: true, redis: Some(redis) }
         }
     })
 }

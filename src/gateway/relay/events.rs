@@ -126,7 +126,11 @@ async fn pumped(
                     Some(piece) => decoder.push(piece, cap).map_err(broken)?,
                     None => std::mem::replace(&mut decoder, Decoder::new(Coding::Identity)).finish().map_err(broken)?,
                 };
-                let pushed = filter.push(&plain, last, &mut out, &mut |data| judge.message(data));
+                let judged = permitted(&mut watch, filter.push(&plain, last, &mut out, &mut judge)).await;
+                let pushed = match judged {
+                    Ok(pushed) => pushed,
+                    Err(reason) => return Ok(Ended::ByGateway(Some(reason))),
+                };
                 pushed.map_err(|error| broken(Denial::new(Reason::ResponseTooLarge).because(error.to_string())))?;
                 ended = match judge.over {
                     Some(reason) => Some(Ended::ByGateway(Some(reason))),
@@ -137,9 +141,12 @@ async fn pumped(
         if !out.is_empty() {
             watch.spoke();
             opened = true;
-            let written = session.write_response_body(Bytes::from(out), false);
-            if let Err(reason) = permitted(&mut watch, written).await? {
-                return Err(broken(Denial::new(reason).because("the stream was ended while the client did not read")));
+            match permitted(&mut watch, session.write_response_body(Bytes::from(out), false)).await {
+                Ok(written) => written.or(Err(Stop::Gone))?,
+                Err(reason) => {
+                    let cause = "the stream was ended while the client did not read";
+                    return Err(broken(Denial::new(reason).because(cause)));
+                }
             }
         }
         if let Some(ended) = ended {
@@ -148,21 +155,15 @@ async fn pumped(
     }
 }
 
-/// Writes for as long as the caller may have the stream: a client that does not read does not keep it open.
-async fn permitted(
-    watch: &mut Watch<'_>,
-    written: impl Future<Output = pingora::Result<()>>,
-) -> Result<Result<(), Reason>, Stop> {
-    let mut written = pin!(written);
+/// Waits for as long as the caller may have the stream: neither a client that does not read nor a store that does not
+/// answer keeps it open.
+async fn permitted<T>(watch: &mut Watch<'_>, work: impl Future<Output = T>) -> Result<T, Reason> {
+    let mut work = pin!(work);
     loop {
         tokio::select! {
             biased;
-            written = &mut written => return written.map(Ok).or(Err(Stop::Gone)),
-            () = watch.due() => {
-                if let Err(reason) = watch.look().await {
-                    return Ok(Err(reason));
-                }
-            }
+            done = &mut work => return Ok(done),
+            () = watch.due() => watch.look().await.map(drop)?,
         }
     }
 }

@@ -33,7 +33,7 @@ pub async fn json(
     let (body, held) = collected(session, server, coding, cap, &gateway.budget).await?;
     exchange.held.extend(held);
     let mut judge = Judge::new(gateway, exchange).ok_or_else(|| Denial::new(Reason::Internal))?;
-    let edited = judge.whole(&body).map_err(Denial::new)?;
+    let edited = judge.whole(&body).await.map_err(Denial::new)?;
     let body = edited.map_or(body, Bytes::from);
     let head = client_head(gateway, session, answer(server)?, exchange, Some(body.len()))?;
     write_whole(session, head, body, exchange).await

@@ -1,5 +1,7 @@
 //! Judges the messages of an upstream before they reach the client.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -14,7 +16,7 @@ use crate::mcp::json;
 use crate::mcp::list::{self, ListError};
 use crate::mcp::operation::ItemKind;
 use crate::mcp::server::{FromServer, FromServerKind};
-use crate::mcp::sse::Verdict;
+use crate::mcp::sse::{EventJudge, Verdict};
 use crate::mcp::uri;
 use crate::oauth::identity::Identity;
 
@@ -27,6 +29,12 @@ pub struct Judge<'a> {
     identity: &'a Identity,
     /// Why nothing may follow, once a message was refused in the place of the answer.
     pub over: Option<Reason>,
+}
+
+impl EventJudge for Judge<'_> {
+    async fn event(&mut self, data: &[u8]) -> Verdict {
+        self.message(data).await
+    }
 }
 
 impl<'a> Judge<'a> {
@@ -44,7 +52,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What becomes of one message.
-    pub fn message(&mut self, data: &[u8]) -> Verdict {
+    async fn message(&mut self, data: &[u8]) -> Verdict {
         if data.iter().all(u8::is_ascii_whitespace) {
             return Verdict::Keep;
         }
@@ -52,30 +60,46 @@ impl<'a> Judge<'a> {
             .map_err(|error| error.to_string())
             .and_then(|text| FromServer::of(text).map(|read| (text, read)).map_err(|error| error.to_string()));
         match read {
-            Ok((text, read)) => self.read(text, &read),
+            Ok((text, read)) => self.read(text, &read).await,
             Err(cause) => self.refuse(Reason::UpstreamInvalid, &cause),
         }
     }
 
-    fn read(&mut self, text: &str, read: &FromServer<'_>) -> Verdict {
+    async fn read(&mut self, text: &str, read: &FromServer<'_>) -> Verdict {
         if let Some(wish) = read.wishes.iter().find(|wish| !self.pipeline.server_requests.allow(wish)) {
             return self.refuse(Reason::ServerRequestRefused, &format!("the server asks for {wish}"));
         }
-        match &read.kind {
-            FromServerKind::Answer => {
-                for task in &read.tasks {
-                    self.gateway.tasks.made(self.service, task, self.identity);
+        match (&read.kind, &read.task) {
+            (FromServerKind::Answer, task) => {
+                if let Some(task) = task {
+                    // What only answers about tasks need takes no room in those that are not.
+                    Box::pin(self.gateway.made(self.service, task, self.identity)).await;
                 }
-                self.answer(text)
+                self.answer(text).await
             }
-            FromServerKind::ResourceUpdated(uri) if !self.may_read(uri) => Verdict::Drop,
-            FromServerKind::TaskStatus if !read.tasks.iter().all(|task| self.owns(task)) => Verdict::Drop,
+            (FromServerKind::ResourceUpdated(uri), _) if !self.may_read(uri) => Verdict::Drop,
+            (FromServerKind::TaskStatus, Some(task)) => Box::pin(self.report(&task.id)).await,
+            (FromServerKind::TaskStatus, None) => Verdict::Drop,
             _ => Verdict::Keep,
         }
     }
 
+    /// A report about a task is for its maker. Where it is not known who that is, it is for nobody: clients ask again.
+    async fn report(&self, task: &str) -> Verdict {
+        match self.gateway.owns(self.service, &[Cow::Borrowed(task)], self.identity).await {
+            Ok(true) => Verdict::Keep,
+            Ok(false) => Verdict::Drop,
+            Err(denial) => {
+                let (request, service) = (&self.exchange.id, self.service);
+                let cause = denial.internal.as_deref();
+                tracing::warn!(event = denial.reason.as_str(), %request, service, cause, "report about a task withheld");
+                Verdict::Drop
+            }
+        }
+    }
+
     /// Lists hold what the caller may use, and a discovery what the gateway can police.
-    fn answer(&mut self, text: &str) -> Verdict {
+    async fn answer(&mut self, text: &str) -> Verdict {
         let plan = &self.exchange.plan;
         let edited = if plan.discovers {
             discover::narrow(text, &self.pipeline.revisions)
@@ -85,7 +109,15 @@ impl<'a> Judge<'a> {
                 [only] if !plan.batch => vec![*only],
                 several => list::kinds_of(text, several),
             };
-            self.cut(text, &kinds)
+            let named = if kinds.contains(&ItemKind::Task) { self.tasks_of(text) } else { Vec::new() };
+            let own = match named.as_slice() {
+                [] => HashSet::new(),
+                named => match Box::pin(self.gateway.owned(self.service, named, self.identity)).await {
+                    Ok(own) => own,
+                    Err(denial) => return self.refuse(denial.reason, denial.internal.as_deref().unwrap_or_default()),
+                },
+            };
+            self.cut(text, &kinds, &own)
         };
         match edited {
             Ok(None) => Verdict::Keep,
@@ -94,13 +126,24 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Cuts every list that an answer holds.
-    fn cut(&self, text: &str, kinds: &[ItemKind]) -> Result<Option<Vec<u8>>, ListError> {
+    /// The tasks that a list names. One that cannot be read is refused where it is cut.
+    fn tasks_of(&self, text: &str) -> Vec<String> {
+        let mut named = Vec::new();
+        let mut name = |task: &str| {
+            named.push(task.to_owned());
+            true
+        };
+        drop(list::filter(text, ItemKind::Task, self.exchange.era, &mut name));
+        named
+    }
+
+    /// Cuts every list that an answer holds; of tasks to the caller's `own`.
+    fn cut(&self, text: &str, kinds: &[ItemKind], own: &HashSet<&str>) -> Result<Option<Vec<u8>>, ListError> {
         let mut edited: Option<Vec<u8>> = None;
         for kind in kinds {
             let text = edited.as_deref().map_or(Ok(text), std::str::from_utf8).or(Err(ListError::Message))?;
             let lister = self.pipeline.access.lister(self.identity, *kind);
-            let mut shows = |name: &str| if *kind == ItemKind::Task { self.owns(name) } else { lister.shows(name) };
+            let mut shows = |name: &str| if *kind == ItemKind::Task { own.contains(name) } else { lister.shows(name) };
             edited = list::filter(text, *kind, self.exchange.era, &mut shows)?.or(edited);
         }
         Ok(edited)
@@ -109,10 +152,6 @@ impl<'a> Judge<'a> {
     fn may_read(&self, uri: &str) -> bool {
         let clear = self.pipeline.uri_form == UriForm::Opaque || uri::strict(uri).is_ok();
         clear && self.pipeline.access.permits_resource(self.identity, uri)
-    }
-
-    fn owns(&self, task: &str) -> bool {
-        self.gateway.tasks.owns(self.service, task, self.identity)
     }
 
     /// A message that may not pass: an error stands in its place when the client awaits an answer, and nothing follows.
@@ -132,9 +171,9 @@ impl<'a> Judge<'a> {
     ///
     /// # Errors
     /// It may not pass at all.
-    pub fn whole(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+    pub async fn whole(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
         if !self.exchange.plan.batch {
-            let verdict = self.message(body);
+            let verdict = self.message(body).await;
             return match (self.over, verdict) {
                 (Some(reason), _) => Err(reason),
                 (None, Verdict::Keep) => Ok(None),
@@ -151,7 +190,7 @@ impl<'a> Judge<'a> {
         let mut kept: Vec<String> = Vec::with_capacity(elements.len());
         let mut changed = false;
         for element in elements {
-            let verdict = self.message(element.get().as_bytes());
+            let verdict = self.message(element.get().as_bytes()).await;
             if let Some(reason) = self.over {
                 return Err(reason);
             }

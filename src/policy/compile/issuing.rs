@@ -140,6 +140,15 @@ impl Workshop {
         Arc::clone(&self.store.store)
     }
 
+    /// Where the makers of tasks are kept, if that is any better than memory.
+    pub(super) fn tasks(&mut self) -> Result<Option<Arc<Vault>>, RandomFailed> {
+        if !self.store.is_durable {
+            return Ok(None);
+        }
+        let clock = Arc::clone(&self.clock);
+        self.vault(&clock).map(Some)
+    }
+
     /// Seals session ids with the secrets of the installation; without any, the process does by itself.
     pub(super) fn sealer(&self) -> Option<Arc<Sealer>> {
         self.sealer.clone()

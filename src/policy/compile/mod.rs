@@ -138,6 +138,8 @@ impl Compiler {
             let diagnostic = Diagnostic::error(codes::STORE_UNUSABLE, error.message).help(error.help);
             installation.places.iter().fold(diagnostic, |diagnostic, place| diagnostic.at(place.clone()))
         })?;
+        let tasks =
+            self.workshop.tasks().map_err(|error| Diagnostic::error(codes::STORE_UNUSABLE, error.to_string()))?;
         let mut services: Vec<Arc<Service>> = Vec::with_capacity(entries.len());
         let mut kept = HashMap::with_capacity(entries.len());
         let mut hash = Sha256::new().chain_update(installation.hash);
@@ -174,6 +176,7 @@ impl Compiler {
             trusted_proxies: model.trusted_proxies.clone(),
             address_limit: self.address_limit(model.address_failures),
             store: self.workshop.store(),
+            tasks,
             sealer: self.workshop.sealer(),
             logged_claims: model.log.claims.clone(),
             logged_arguments: model.log.arguments.clone(),

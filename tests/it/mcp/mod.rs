@@ -9,7 +9,7 @@ mod lost_methods;
 mod server_requests;
 mod sessions;
 mod streams;
-mod tasks;
+pub mod tasks;
 
 use serde_json::{Value, json};
 

@@ -1,14 +1,12 @@
 //! One policy text, counted in one place.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::over;
+use super::{Watching, client, over, upstream_address};
 use crate::own::{self, allow, policy};
-use crate::support::{Answer, Client, Gateway, Redis, Relay, Upstream};
+use crate::support::{Answer, Gateway, Redis, Relay, Upstream};
 
 /// Two gateways with one service, each at an address of its own behind one public URL.
 async fn two(upstream: &Upstream, limits: &str) -> (Redis, Relay, [Gateway; 2]) {
@@ -17,17 +15,6 @@ async fn two(upstream: &Upstream, limits: &str) -> (Redis, Relay, [Gateway; 2]) 
     let start = async || over(own::setup(), redis.port()).policy("story", &text).behind(front.address()).start().await;
     let gateways = [start().await, start().await];
     (redis, front, gateways)
-}
-
-fn upstream_address(upstream: &Upstream) -> std::net::SocketAddr {
-    upstream.url("").trim_start_matches("http://").parse().expect("an address")
-}
-
-/// A client of one replica, which it reaches by its own address.
-fn client(gateway: &Gateway, front: &Relay, subject: &str) -> Client {
-    let resource = gateway.url("/story/mcp");
-    let token = own::token(&resource, json!({"sub": subject}));
-    Client::new(&format!("http://{}/story/mcp", gateway.address())).host(&front.address().to_string()).token(&token)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,39 +69,13 @@ async fn calls_under_way_are_counted_over_replicas_until_they_end() {
     }
 }
 
-/// What a server is asked, as its MONITOR tells: each gateway also reads by itself what is revoked.
-struct Watching(BufReader<TcpStream>, Vec<String>);
-
-impl Watching {
-    fn of(redis: &Redis) -> Self {
-        let mut socket = TcpStream::connect(("127.0.0.1", redis.port())).expect("the server");
-        socket.write_all(b"MONITOR\r\n").expect("asked");
-        let mut lines = BufReader::new(socket);
-        lines.read_line(&mut String::new()).expect("it watches");
-        Self(lines, Vec::new())
-    }
-
-    /// How many scripts about limits there were up to now.
-    fn limits(&mut self, redis: &Redis) -> usize {
-        let mark = format!("mark-{}", self.1.len());
-        redis.ask(&format!("ECHO {mark}"));
-        while !self.1.last().is_some_and(|line| line.contains(&mark)) {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("it goes on");
-            self.1.push(line);
-        }
-        let is_script = |line: &&String| line.to_ascii_lowercase().contains("\"evalsha\"") && line.contains(":limits:");
-        self.1.iter().filter(is_script).count()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_limit_counts_asks_the_store_for_nothing() {
     let upstream = Upstream::mcp(&["a", "b"]).await;
     let (redis, front, gateways) = two(&upstream, "[{ rate: 20/hour, tools: [b] }]").await;
     let client = client(&gateways[0], &front, "alice");
     let mut watching = Watching::of(&redis);
-    let mut scripts = || watching.limits(&redis);
+    let mut scripts = || watching.scripts(&redis, ":limits:");
     for _ in 0..5 {
         assert_eq!(client.call_tool("a", json!({})).await.status, 200);
         assert_eq!(client.list("tools").await.status, 200);

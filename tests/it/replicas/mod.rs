@@ -3,12 +3,17 @@
 mod limits;
 mod loss;
 mod signin;
+mod tasks;
 
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
+use serde_json::json;
+
+use crate::own;
 use crate::signin::{Story, policy, prepared};
 use crate::support::gateway::Setup;
-use crate::support::{Gateway, Provider, Redis, Relay, Upstream};
+use crate::support::{Client, Gateway, Provider, Redis, Relay, Upstream};
 
 /// What seals, the same in all replicas.
 const SEAL: &str = "a-seal-of-the-installation-0123456789-0123456789";
@@ -57,5 +62,42 @@ impl Replicas {
     /// Sends connections to both in turn.
     fn to_both(&self) {
         self.front.send_to(&self.addresses());
+    }
+}
+
+fn upstream_address(upstream: &Upstream) -> std::net::SocketAddr {
+    upstream.url("").trim_start_matches("http://").parse().expect("an address")
+}
+
+/// A client of one replica, which it reaches by its own address.
+fn client(gateway: &Gateway, front: &Relay, subject: &str) -> Client {
+    let resource = gateway.url("/story/mcp");
+    let token = own::token(&resource, json!({"sub": subject}));
+    Client::new(&format!("http://{}/story/mcp", gateway.address())).host(&front.address().to_string()).token(&token)
+}
+
+/// What a server is asked, as its MONITOR tells: each gateway also reads by itself what is revoked.
+struct Watching(BufReader<TcpStream>, Vec<String>);
+
+impl Watching {
+    fn of(redis: &Redis) -> Self {
+        let mut socket = TcpStream::connect(("127.0.0.1", redis.port())).expect("the server");
+        socket.write_all(b"MONITOR\r\n").expect("asked");
+        let mut lines = BufReader::new(socket);
+        lines.read_line(&mut String::new()).expect("it watches");
+        Self(lines, Vec::new())
+    }
+
+    /// How many scripts about keys like this there were up to now.
+    fn scripts(&mut self, redis: &Redis, key: &str) -> usize {
+        let mark = format!("mark-{}", self.1.len());
+        redis.ask(&format!("ECHO {mark}"));
+        while !self.1.last().is_some_and(|line| line.contains(&mark)) {
+            let mut line = String::new();
+            self.0.read_line(&mut line).expect("it goes on");
+            self.1.push(line);
+        }
+        let is_script = |line: &&String| line.to_ascii_lowercase().contains("\"evalsha\"") && line.contains(key);
+        self.1.iter().filter(is_script).count()
     }
 }

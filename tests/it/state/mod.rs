@@ -4,6 +4,7 @@ mod commands;
 mod crash;
 mod loss;
 mod revoke;
+mod tasks;
 
 use std::io::Write as _;
 use std::path::Path;
