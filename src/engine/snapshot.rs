@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// Failures per address before anything is verified.
     pub address_limit: Arc<AddressLimit>,
+    /// Requests at once, above which new ones are shed.
+    pub requests_in_flight: usize,
     /// Where flow state is kept, to tell how it is.
     pub store: Arc<dyn Store>,
     /// Keeps who made which task, where rows outlive the process or are those of several replicas.

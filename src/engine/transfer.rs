@@ -11,6 +11,7 @@
 
 use std::io::BufRead;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,15 +19,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::desk::{DeskError, say};
 use super::store::{Added, Name, Row, Table};
-use super::vault::{Vault, VaultError};
+use super::vault::{Plain, Vault, VaultError};
 
 /// The version of the format.
 const VERSION: u64 = 1;
 /// Rows that are added at once.
 const AT_ONCE: usize = 500;
+/// So often a store that cannot be reached is asked once more, after a second, to take back what was added.
+const TRIES: usize = 30;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +72,14 @@ pub enum ImportError {
     /// The store refuses.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// What was added before that could not be taken back.
+    #[error("{cause}; {left} rows that were added before could not be taken back")]
+    Partly {
+        /// What went wrong first.
+        cause: Box<ImportError>,
+        /// Rows that the store may hold now.
+        left: usize,
+    },
 }
 
 /// Sends every row, sealed.
@@ -104,22 +116,40 @@ pub async fn export(vault: &Vault, out: &Sender<String>) -> Result<(), DeskError
     say(out, &json!(Trailer { rows })).await
 }
 
-/// What is done with the rows of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Import {
-    /// Nothing but looking whether all of them fit.
-    Look,
-    /// They are added, sealed by the first key.
-    Add,
-}
-
-/// Reads a copy to its end.
+/// Looks whether a copy fits, to its end.
 ///
 /// # Errors
-/// A line does not fit: nothing is concluded from those before it, and what was added must not be used.
-pub async fn import(text: impl BufRead, vault: &Arc<Vault>, what: Import) -> Result<Contents, ImportError> {
+/// A line does not fit.
+pub async fn look(text: impl BufRead, vault: &Arc<Vault>) -> Result<Contents, ImportError> {
+    each(text, vault, None).await
+}
+
+/// Adds everything that a copy holds to a store, sealed by the first key: all of it, or nothing.
+///
+/// # Errors
+/// A line does not fit, or the store refuses; what was added is taken back. Where that cannot be done either it is
+/// [`ImportError::Partly`].
+pub async fn import(text: impl BufRead, vault: &Arc<Vault>) -> Result<Contents, ImportError> {
+    let mut adding = Adding::default();
+    let read = each(text, vault, Some(&mut adding)).await;
+    let settled = adding.settle().await;
+    let outcome = read.and_then(|contents| settled.map(|()| contents));
+    match outcome {
+        Ok(contents) => Ok(contents),
+        Err(cause) => match adding.take_back(vault).await {
+            0 => Err(cause),
+            left => Err(ImportError::Partly { cause: Box::new(cause), left }),
+        },
+    }
+}
+
+/// Reads every line, and adds its row where there is something to add it with.
+async fn each(
+    text: impl BufRead,
+    vault: &Arc<Vault>,
+    mut adding: Option<&mut Adding>,
+) -> Result<Contents, ImportError> {
     let mut contents = Contents::default();
-    let mut adding: JoinSet<Result<Added, VaultError>> = JoinSet::new();
     let mut trailer = None;
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
@@ -151,18 +181,15 @@ pub async fn import(text: impl BufRead, vault: &Arc<Vault>, what: Import) -> Res
             wrong("no key of `encryption_keys` opens this row, or it is not as it was written; name the keys that sealed it")
         })?;
         contents.rows += 1;
-        if what == Import::Add {
+        if let Some(adding) = &mut adding {
             let vault = Arc::clone(vault);
-            adding.spawn(async move {
-                let (name, row) = vault.row(table, &plain)?;
-                Ok(vault.store().add(table, &name, row).await?)
-            });
-            if adding.len() == AT_ONCE {
-                settle(&mut adding, number).await?;
+            adding.last = number;
+            adding.on_their_way.spawn(async move { add(&vault, table, &plain).await });
+            if adding.on_their_way.len() == AT_ONCE {
+                adding.settle().await?;
             }
         }
     }
-    settle(&mut adding, contents.rows).await?;
     match trailer {
         Some((_, rows)) if rows == contents.rows + contents.expired => Ok(contents),
         Some((number, _)) => Err(ImportError::Line(number, "there are fewer rows than it says, or more".to_owned())),
@@ -177,13 +204,166 @@ fn read(line: Line) -> Option<(Table, Name, Row)> {
     Some((table, name, Row { value, expires: line.expires, owner: Name::default() }))
 }
 
-async fn settle(adding: &mut JoinSet<Result<Added, VaultError>>, number: usize) -> Result<(), ImportError> {
-    while let Some(added) = adding.join_next().await {
-        let added = added.map_err(|error| ImportError::Line(number, error.to_string()))??;
-        if added != Added::New {
-            let what = if added == Added::Full { "the table is full" } else { "a row comes twice" };
-            return Err(ImportError::Line(number, format!("{what} (at this line or up to {AT_ONCE} before)")));
+/// The row that may be there now, if any, and what the store said.
+type Outcome = (Option<(Table, Name)>, Result<Added, VaultError>);
+
+async fn add(vault: &Vault, table: Table, plain: &Plain) -> Outcome {
+    let (name, row) = match vault.row(table, plain) {
+        Ok(row) => row,
+        Err(error) => return (None, Err(error)),
+    };
+    match vault.store().add(table, &name, row).await {
+        Ok(Added::New) => (Some((table, name)), Ok(Added::New)),
+        Ok(added) => (None, Ok(added)),
+        Err(error) => (Some((table, name)), Err(error.into())),
+    }
+}
+
+/// Rows that are being added, and those that were.
+#[derive(Debug, Default)]
+struct Adding {
+    on_their_way: JoinSet<Outcome>,
+    added: Vec<(Table, Name)>,
+    /// The line of the last one.
+    last: usize,
+}
+
+impl Adding {
+    /// Waits for all that are on their way.
+    ///
+    /// # Errors
+    /// One of them was not added.
+    async fn settle(&mut self) -> Result<(), ImportError> {
+        let mut outcome = Ok(());
+        while let Some(settled) = self.on_their_way.join_next().await {
+            let wrong = |what: String| Err(ImportError::Line(self.last, what));
+            let one = match settled {
+                Err(error) => wrong(error.to_string()),
+                Ok((row, said)) => {
+                    self.added.extend(row);
+                    match said {
+                        Ok(Added::New) => Ok(()),
+                        Ok(Added::Full) => wrong(format!("the table is full (at this line or up to {AT_ONCE} before)")),
+                        Ok(Added::Taken) => {
+                            wrong(format!("a row comes twice (at this line or up to {AT_ONCE} before)"))
+                        }
+                        Err(error) => Err(error.into()),
+                    }
+                }
+            };
+            outcome = outcome.and(one);
+        }
+        outcome
+    }
+
+    /// Takes away what was added, with some patience for a store that cannot be reached. Returns how much is left.
+    async fn take_back(&mut self, vault: &Vault) -> usize {
+        let mut tries = TRIES;
+        while let Some((table, name)) = self.added.last() {
+            match vault.store().take(*table, name).await {
+                Ok(_) => drop(self.added.pop()),
+                Err(_) if tries > 0 => {
+                    tries -= 1;
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Err(_) => break,
+            }
+        }
+        self.added.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+    use crate::engine::clock::SystemClock;
+    use crate::engine::store::{Cursor, Page, Store, StoreError};
+    use crate::stores::memory::Memory;
+
+    /// A store that is lost after so many calls, and comes back after so many more.
+    #[derive(Debug)]
+    struct Lost {
+        within: Memory,
+        calls: AtomicUsize,
+        after: usize,
+        until: usize,
+    }
+
+    impl Lost {
+        fn asked(&self) -> Result<&Memory, StoreError> {
+            let call = self.calls.fetch_add(1, Ordering::SeqCst);
+            if (self.after..self.until).contains(&call) { Err(StoreError("lost".to_owned())) } else { Ok(&self.within) }
         }
     }
-    Ok(())
+
+    #[async_trait]
+    impl Store for Lost {
+        async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
+            self.asked()?.add(table, name, row).await
+        }
+        async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+            self.asked()?.get(table, name).await
+        }
+        async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+            self.asked()?.take(table, name).await
+        }
+        async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
+            self.asked()?.replace(table, name, before, row).await
+        }
+        async fn rename(&self, at: Table, name: &Name, before: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
+            self.asked()?.rename(at, name, before, to, row).await
+        }
+        async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
+            self.within.page(table, from).await
+        }
+        async fn changes(&self, table: Table) -> Result<u64, StoreError> {
+            self.within.changes(table).await
+        }
+    }
+
+    fn vault(after: usize, until: usize) -> Arc<Vault> {
+        let within = Memory::new(Arc::new(SystemClock));
+        let store = Arc::new(Lost { within, calls: AtomicUsize::new(0), after, until });
+        let secret: &[u8] = b"an-installation-secret-0123456789";
+        Arc::new(Vault::new(store, Arc::new(SystemClock), &[secret]).unwrap())
+    }
+
+    async fn exported(vault: &Vault) -> Vec<String> {
+        let (out, mut lines) = channel(10_000);
+        export(vault, &out).await.unwrap();
+        drop(out);
+        let mut text = Vec::new();
+        while let Some(line) = lines.recv().await {
+            text.push(line);
+        }
+        text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_lost_in_the_middle_keeps_nothing_of_a_copy() {
+        let never = usize::MAX;
+        let full = vault(never, never);
+        for number in 0..1200 {
+            full.add(Table::Grants, &number.to_string(), &number, 3600, "owner").await.unwrap();
+        }
+        let copy = exported(&full).await.join("\n");
+        let whole = vault(never, never);
+        assert_eq!(import(copy.as_bytes(), &whole).await.unwrap().rows, 1200);
+        assert_eq!(exported(&whole).await.len(), 1202, "each row, a first and a last line");
+
+        // It comes back while what was added is taken back.
+        let heals = vault(700, 1010);
+        assert!(matches!(import(copy.as_bytes(), &heals).await, Err(ImportError::Vault(_))));
+        assert_eq!(exported(&heals).await.len(), 2, "nothing is left");
+
+        let gone = vault(700, never);
+        let said = import(copy.as_bytes(), &gone).await.unwrap_err();
+        assert!(matches!(said, ImportError::Partly { left, .. } if left >= 700), "{said}");
+        assert!(said.to_string().contains("could not be taken back"), "{said}");
+    }
 }

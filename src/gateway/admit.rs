@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::exchange::{Asked, Exchange, Expects, Outcome, Target, Token};
 use super::relay::Plan;
-use super::{Gateway, MOST_IN_FLIGHT, body, front, local, parameters, signin};
+use super::{Gateway, body, front, local, parameters, signin};
 use crate::engine::decision::{Denial, Permit, Reason};
 use crate::engine::limits::Ticket;
 use crate::engine::routes::Route;
@@ -56,7 +56,7 @@ impl Gateway {
         let address = address(peer, &session.req_header().headers, &snapshot)?;
         exchange.address = Some(address);
         snapshot.address_limit.allowed(address, self.clock.monotonic())?;
-        if exchange.in_flight() > MOST_IN_FLIGHT {
+        if exchange.in_flight() > snapshot.requests_in_flight {
             return Err(Denial::new(Reason::Shed).retry_after(Duration::from_secs(1)));
         }
         let service = match snapshot.routes.find(&front.host, &front.path) {

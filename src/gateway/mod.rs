@@ -42,8 +42,6 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::tasks::TaskOwners;
 use crate::telemetry::sink::Sink;
 
-/// Requests in flight above which new ones are shed with 503.
-const MOST_IN_FLIGHT: usize = 20_000;
 /// For a body or an answer, besides the time that its size takes at [`SLOWEST`].
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes per second below which a client is given up.

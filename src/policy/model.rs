@@ -58,6 +58,8 @@ pub struct Installation {
     pub max_stale: Option<Duration>,
     /// Failures per address: count and period.
     pub address_failures: (u32, Duration),
+    /// Requests at once, before more are shed.
+    pub requests_in_flight: u32,
     /// The audit log.
     pub log: Log,
     /// The admin listener.

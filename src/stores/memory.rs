@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_table_forgets_what_has_expired_and_nothing_else() {
+    async fn c04_a_full_table_forgets_what_has_expired_and_nothing_else() {
         contract::is_bounded(|clock| Arc::new(Memory::new(clock))).await;
     }
 

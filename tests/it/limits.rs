@@ -30,7 +30,7 @@ async fn statuses(client: &Client, tool: &str, times: usize) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn a_rate_lets_its_count_go_at_once_and_then_says_how_long_to_wait() {
+async fn o06_a_rate_lets_its_count_go_at_once_and_then_says_how_long_to_wait() {
     let (upstream, gateway) = one("[{ rate: 3/hour }]").await;
     let client = own::client(&gateway, "story", json!({}));
     assert_eq!(statuses(&client, "a", 3).await, [200; 3], "the burst is the count");
@@ -103,7 +103,7 @@ async fn changed(gateway: &Gateway, name: &str, change: Change) -> u16 {
 }
 
 #[tokio::test]
-async fn a17_a_limit_counts_by_what_it_says_and_subjects_are_pairs() {
+async fn a17_o01_a_limit_counts_by_what_it_says_and_subjects_are_pairs() {
     let upstream = Upstream::mcp(&["a", "b"]).await;
     let second = r#"second: { hmac: { issuer: "https://second.example.com", secrets: [{ env: OWN_SECRET }] } }"#;
     let providers = PROVIDER.replace("providers: { ", &format!("providers: {{ {second}, "));
@@ -129,7 +129,7 @@ async fn a17_a_limit_counts_by_what_it_says_and_subjects_are_pairs() {
 }
 
 #[tokio::test]
-async fn ipv6_addresses_count_by_their_network() {
+async fn o01_ipv6_addresses_count_by_their_network() {
     let upstream = Upstream::mcp(&["a"]).await;
     let text = bare("story", &upstream, &limited("[{ rate: 1/hour, per: address }]"));
     let installation = format!("{PROVIDER}\ntrusted_proxies: [127.0.0.1]\n");

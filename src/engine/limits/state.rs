@@ -251,7 +251,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn a_flood_of_keys_fills_the_table_and_no_more_and_takes_nothing_from_those_in_it() {
+    fn o03_a_flood_of_keys_fills_the_table_and_no_more_and_takes_nothing_from_those_in_it() {
         let state = LimitState::bounded(8);
         let (now, pace) = (Instant::now(), Pace::new(1, HOUR, 1));
         let known = state.key(&"known");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_failures_forgets_the_least_and_keeps_the_worst() {
+    fn o03_a_flood_of_failures_forgets_the_least_and_keeps_the_worst() {
         let state = LimitState::bounded(8);
         let (now, pace) = (Instant::now(), Pace::new(100, HOUR, 100));
         let worst = state.key(&"worst");

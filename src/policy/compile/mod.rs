@@ -175,6 +175,7 @@ impl Compiler {
             routes,
             trusted_proxies: model.trusted_proxies.clone(),
             address_limit: self.address_limit(model.address_failures),
+            requests_in_flight: model.requests_in_flight as usize,
             store: self.workshop.store(),
             tasks,
             sealer: self.workshop.sealer(),

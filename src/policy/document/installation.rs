@@ -48,7 +48,7 @@ pub struct InstallationDocument {
     pub dns: Option<DnsDocument>,
     /// What happens when a policy that was good becomes broken.
     pub reload: Option<ReloadDocument>,
-    /// Limits before authentication.
+    /// Limits before authentication, for the process as a whole.
     pub limits: Option<InstallationLimitsDocument>,
     /// The audit log.
     pub log: Option<LogDocument>,
@@ -131,6 +131,9 @@ pub enum OnInvalid {
 pub struct InstallationLimitsDocument {
     /// Failed requests per address (IPv6: per /64) before more are refused unread. Default: `300/minute`.
     pub address_failures: Option<RateText>,
+    /// Requests at once, streams included, before more are refused with 503 unread. Default: 20000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_in_flight: Option<u32>,
 }
 
 /// The audit log: one JSON line per request.

@@ -24,6 +24,8 @@ use crate::secret::Held;
 const CONNECT: Duration = Duration::from_secs(2);
 const READ: Duration = Duration::from_secs(300);
 const ADDRESS_FAILURES: (u32, Duration) = (300, Duration::from_secs(60));
+/// Requests at once, unless the file says otherwise.
+const REQUESTS_IN_FLIGHT: u32 = 20_000;
 
 /// What the command line says instead of the file.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +60,8 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
     }
     let reload = document.reload.as_ref();
     let max_stale = reload.and_then(|reload| reload.max_stale.as_ref());
-    let limits = document.limits.as_ref().and_then(|limits| limits.address_failures.as_ref());
+    let limits = document.limits.as_ref();
+    let failures = limits.and_then(|limits| limits.address_failures.as_ref());
     let timeouts = document.defaults.as_ref().and_then(|defaults| defaults.timeouts.clone()).unwrap_or_default();
     let store = store(context, document);
     Installation {
@@ -74,7 +77,10 @@ pub fn installation(context: &mut Context<'_>, document: &InstallationDocument, 
         name_servers: name_servers(context, document),
         on_invalid: reload.and_then(|reload| reload.on_invalid).unwrap_or(OnInvalid::Keep),
         max_stale: max_stale.map(|text| context.duration(Some(text), "/reload/max_stale", Duration::MAX)),
-        address_failures: limits.and_then(super::super::document::scalar::RateText::parse).unwrap_or(ADDRESS_FAILURES),
+        address_failures: failures
+            .and_then(super::super::document::scalar::RateText::parse)
+            .unwrap_or(ADDRESS_FAILURES),
+        requests_in_flight: limits.and_then(|limits| limits.requests_in_flight).unwrap_or(REQUESTS_IN_FLIGHT),
         log: log(context, document, overrides),
         admin: document.admin.as_ref().map(|written| admin(context, written)),
         timeouts: (

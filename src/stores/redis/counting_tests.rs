@@ -35,8 +35,13 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn o05_a_rate_is_exact_over_replicas_and_refills_by_the_servers_time() {
-    let server = Server::start(&[]);
-    let replicas = [(); 2].map(|()| Arc::new(Redis::new(one(&server), &Handle::current())));
+    for server in [Server::start(&[]), Server::valkey(&[])] {
+        a_rate_is_exact(&server).await;
+    }
+}
+
+async fn a_rate_is_exact(server: &Server) {
+    let replicas = [(); 2].map(|()| Arc::new(Redis::new(one(server), &Handle::current())));
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..200 {
         let store = Arc::clone(&replicas[caller % 2]);
@@ -55,11 +60,13 @@ async fn o05_a_rate_is_exact_over_replicas_and_refills_by_the_servers_time() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(began.elapsed() > second * 8 / 10, "a second refills one: {:?}", began.elapsed());
-    assert!(server.ask("TTL {portcullis:limits:s}:AQEBAQEBAQEBAQEBAQEBAQ").contains(':'), "buckets end by themselves");
-    assert!(
-        !server.ask("TTL {portcullis:limits:s}:AQEBAQEBAQEBAQEBAQEBAQ").contains(":-"),
-        "buckets end by themselves"
-    );
+    let end = |key: &str| {
+        let told = server.ask(&format!("PTTL {{portcullis:limits:s}}:{key}"));
+        told.trim_start_matches(':').trim_end().parse::<i64>().unwrap_or_else(|_| panic!("{told}"))
+    };
+    let (bucket, all) = (end("AQEBAQEBAQEBAQEBAQEBAQ"), end("buckets"));
+    assert!(bucket > 0 && bucket <= 50 * 3_600_000, "a bucket ends when it is full: {bucket}");
+    assert!((all - bucket).abs() < 1000, "and what counts them with the last of them: {all}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,6 +90,33 @@ async fn everything_is_taken_or_nothing_and_the_longest_wait_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn o03_a_service_has_a_million_buckets_and_none_is_forgotten_for_another() {
+    let server = Server::start(&[]);
+    // All but two of them are other callers', full again in an hour. It takes the server some seconds.
+    let all = "{portcullis:limits:s}:buckets";
+    let others = "local time = redis.call('TIME') local full = string.format('%.0f', (time[1] + 3600) * 1000000) \
+                  for number = ARGV[1], ARGV[2] do redis.call('ZADD', KEYS[1], full, number) end";
+    for part in 0..20 {
+        let last = if part == 19 { 999_998 } else { (part + 1) * 50_000 };
+        server.ask(&format!("EVAL \"{others}\" 1 {all} {} {last}", part * 50_000 + 1));
+    }
+    let store = Redis::new(one(&server), &Handle::current());
+    assert!(is_taken(&store, &[rate(1, HOUR, 1)]).await);
+    assert!(is_taken(&store, &[rate(2, HOUR, 2)]).await, "the last bucket");
+    let refused = store.take(&service(), &place(), &[rate(3, HOUR, 1)]).await.unwrap();
+    assert_eq!(refused, Taken::None(0, Duration::from_secs(1)), "a caller without a bucket waits");
+    assert!(is_taken(&store, &[rate(2, HOUR, 2)]).await, "whoever has one goes on");
+    let refused = store.take(&service(), &place(), &[rate(1, HOUR, 1)]).await.unwrap();
+    assert!(matches!(refused, Taken::None(0, wait) if wait > HOUR / 2), "and stays limited: {refused:?}");
+    assert!(store.take(&"other".into(), &place(), &[rate(3, HOUR, 1)]).await.unwrap() == Taken::All);
+    // Those that are full again make room.
+    server.ask(&format!("ZADD {all} 1 1 1 2"));
+    assert!(is_taken(&store, &[rate(3, HOUR, 1), rate(4, HOUR, 1)]).await);
+    assert!(!is_taken(&store, &[rate(5, HOUR, 1)]).await);
+    assert_eq!(server.ask(&format!("ZCARD {all}")), ":1000000\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn n11_the_fill_is_scaled_when_the_rate_changes() {
     let server = Server::start(&[]);
     let store = Redis::new(one(&server), &Handle::current());
@@ -102,8 +136,13 @@ async fn n11_the_fill_is_scaled_when_the_rate_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn places_are_exact_over_replicas_and_given_back() {
-    let server = Server::start(&[]);
-    let replicas = [(); 2].map(|()| Redis::new(one(&server), &Handle::current()));
+    for server in [Server::start(&[]), Server::valkey(&[])] {
+        places_are_exact(&server).await;
+    }
+}
+
+async fn places_are_exact(server: &Server) {
+    let replicas = [(); 2].map(|()| Redis::new(one(server), &Handle::current()));
     let want = [places(1, 3)];
     let held = [place(), place(), place()];
     for (number, place) in held.iter().enumerate() {

@@ -1,7 +1,8 @@
 //! Limits that all replicas count together: one script for all limits of a request.
 //!
-//! A bucket of a rate is one key, which ends by itself when the bucket is full again. Places in flight are members of a set,
-//! each with a time at which it ends unless this process says before that it is still held.
+//! A bucket of a rate is one key, which ends by itself when the bucket is full again; the keys of a service are counted, and
+//! when there are as many as there may be, a caller without one is refused for a second. Places in flight are members of a
+//! set, each with a time at which it ends unless this process says before that it is still held.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,10 +34,18 @@ const AT_ONCE: usize = 500;
 /// Places that wait to be given back; more of them end by themselves.
 const MOST: usize = 100_000;
 
-/// The key of a bucket. All buckets of a service are in one slot, since one request takes of several.
+/// Buckets of one service that are not full: as many as a limit has that is counted by one process.
+const BUCKETS: usize = 1_000_000;
+
+/// What the keys of a service begin with. All buckets of a service are in one slot, since one request takes of several.
+fn prefix(namespace: &str, service: &str) -> String {
+    format!("{{{namespace}:limits:{service}}}:")
+}
+
+/// The key of a bucket.
 fn key(namespace: &str, service: &str, bucket: &Name) -> String {
     let (half, _) = bucket.split_at(bucket.len() / 2);
-    format!("{{{namespace}:limits:{service}}}:{}", URL_SAFE_NO_PAD.encode(half))
+    prefix(namespace, service) + &URL_SAFE_NO_PAD.encode(half)
 }
 
 /// What a place is called in the set of a bucket: a request may take several of one.
@@ -48,7 +57,8 @@ fn member(place: &Place, number: usize) -> Vec<u8> {
 impl Counts for Redis {
     async fn take(&self, service: &Arc<str>, place: &Place, wants: &[Want]) -> Result<Taken, StoreError> {
         let mut take = self.scripts.limits.prepare_invoke();
-        take.arg(place.as_slice()).arg(HELD.as_millis().to_string());
+        take.key(prefix(&self.namespace, service) + "buckets");
+        take.arg(place.as_slice()).arg(HELD.as_millis().to_string()).arg(BUCKETS);
         let mut places = Vec::new();
         for want in wants {
             take.key(key(&self.namespace, service, &want.bucket));

@@ -1,5 +1,6 @@
 //! How a connection is made: to one server, to the master that sentinels name, or to a cluster.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -7,10 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::io::AsyncDNSResolver;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline,
     RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, Value, cmd,
 };
+use tokio::net::lookup_host;
 
 use super::ANSWER;
 use super::settings::{Address, Login, RedisSettings, Servers};
@@ -74,8 +77,11 @@ impl RedisSettings {
 
     async fn one(&self, address: &Address, login: &Login, database: u16) -> RedisResult<MultiplexedConnection> {
         let info = self.info(address, login, database)?;
-        let config =
+        let mut config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+        if !self.tls {
+            config = config.set_dns_resolver(Loopback);
+        }
         Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
     }
 
@@ -101,9 +107,6 @@ impl RedisSettings {
             cmd("SENTINEL").arg("get-master-addr-by-name").arg(group).query_async(&mut asked).await?;
         let (host, port) = found.ok_or_else(|| unusable("the sentinel does not know the master's name"))?;
         let address = Address { host, port };
-        if !self.tls && !address.is_loopback() {
-            return Err(unusable("the sentinel names a master off loopback, and there is no TLS"));
-        }
         let mut connection = self.one(&address, &self.login, self.database).await?;
         let role: Vec<Value> = cmd("ROLE").query_async(&mut connection).await?;
         match role.first() {
@@ -116,9 +119,7 @@ impl RedisSettings {
         let infos: RedisResult<Vec<_>> = nodes.iter().map(|node| self.info(node, &self.login, 0)).collect();
         let mut builder =
             ClusterClientBuilder::new(infos?).retries(REDIRECTS).connection_timeout(CONNECT).response_timeout(ANSWER);
-        if self.tls {
-            builder = builder.certs(self.certificates());
-        }
+        builder = if self.tls { builder.certs(self.certificates()) } else { builder.async_dns_resolver(Loopback) };
         builder.build()
     }
 
@@ -149,6 +150,26 @@ impl RedisSettings {
         };
         let root_cert = self.ca.as_ref().map(|ca| ca.iter().map(pem).collect::<String>().into_bytes());
         TlsCertificates { client_tls: None, root_cert }
+    }
+}
+
+/// Finds addresses of this machine alone: without TLS nothing leaves it, whatever servers sentinels and nodes name.
+struct Loopback;
+
+impl AsyncDNSResolver for Loopback {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let mut found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+            found.retain(|address| address.ip().to_canonical().is_loopback());
+            if found.is_empty() {
+                return Err(unusable("a server off loopback is named, and there is no TLS"));
+            }
+            Ok(Box::new(found.into_iter()) as Box<_>)
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Real servers on loopback, for tests.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    program: OsString,
     port: u16,
     arguments: Vec<String>,
     folder: tempfile::TempDir,
@@ -28,6 +30,18 @@ impl Drop for Server {
 impl Server {
     /// A server that keeps everything in memory, with more arguments.
     pub fn start(more: &[&str]) -> Self {
+        Self::of("redis-server".into(), more)
+    }
+
+    /// The same of Valkey, which `make test` brings and names in `VALKEY_SERVER`.
+    pub fn valkey(more: &[&str]) -> Self {
+        Self::of(
+            std::env::var_os("VALKEY_SERVER").expect("VALKEY_SERVER is not set: run `make test`, which sets it"),
+            more,
+        )
+    }
+
+    fn of(program: OsString, more: &[&str]) -> Self {
         let port = free_port();
         let port_text = port.to_string();
         let mut arguments = vec!["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"];
@@ -36,7 +50,7 @@ impl Server {
         }
         arguments.extend(more.iter().map(|word| if *word == "PORT" { &*port_text } else { word }));
         let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
-        Self::spawn(port, arguments, tempfile::tempdir().unwrap())
+        Self::spawn(program, port, arguments, tempfile::tempdir().unwrap())
     }
 
     /// A sentinel that watches `master` and gives it up after a second.
@@ -49,7 +63,8 @@ impl Server {
             master.port
         );
         std::fs::write(&file, text).unwrap();
-        Self::spawn(port, vec![file.display().to_string(), "--sentinel".to_owned()], folder)
+        let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
+        Self::spawn("redis-server".into(), port, arguments, folder)
     }
 
     /// Three servers that are a cluster.
@@ -68,9 +83,9 @@ impl Server {
         nodes
     }
 
-    fn spawn(port: u16, arguments: Vec<String>, folder: tempfile::TempDir) -> Self {
-        let child = run(&arguments, folder.path());
-        let server = Self { child, port, arguments, folder };
+    fn spawn(program: OsString, port: u16, arguments: Vec<String>, folder: tempfile::TempDir) -> Self {
+        let child = run(&program, &arguments, folder.path());
+        let server = Self { child, program, port, arguments, folder };
         server.wait();
         server
     }
@@ -88,7 +103,7 @@ impl Server {
 
     /// Starts it again at the same port; what it held is gone.
     pub fn start_again(&mut self) {
-        self.child = run(&self.arguments, self.folder.path());
+        self.child = run(&self.program, &self.arguments, self.folder.path());
         self.wait();
     }
 
@@ -118,11 +133,15 @@ fn exchange(mut stream: TcpStream, commands: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&told).into_owned())
 }
 
-fn run(arguments: &[String], folder: &Path) -> Child {
+fn run(program: &OsStr, arguments: &[String], folder: &Path) -> Child {
     let log = File::options().append(true).create(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program);
     command.args(arguments).args(["--dir", &folder.display().to_string()]);
-    command.stdout(log).stdin(Stdio::null()).spawn().expect("redis-server, of the Debian package of this name")
+    command
+        .stdout(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program:?}: {error}; run `make test`, which brings it"))
 }
 
 /// A port that is free, as is the one 10000 above it, which a cluster uses.

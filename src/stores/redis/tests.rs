@@ -92,15 +92,18 @@ impl Store for Clocked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract() {
-    let server = Server::start(&[]);
-    contract::keeps(Clocked::make(&server)).await;
-    contract::renames(Clocked::make(&server)).await;
-    contract::gives_shares_back(Clocked::make(&server)).await;
+    for server in [Server::start(&[]), Server::valkey(&[])] {
+        contract::keeps(Clocked::make(&server)).await;
+        contract::renames(Clocked::make(&server)).await;
+        contract::gives_shares_back(Clocked::make(&server)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_table_forgets_what_has_expired_and_nothing_else() {
-    contract::is_bounded(Clocked::make(&Server::start(&[]))).await;
+async fn c04_a_full_table_forgets_what_has_expired_and_nothing_else() {
+    for server in [Server::start(&[]), Server::valkey(&[])] {
+        contract::is_bounded(Clocked::make(&server)).await;
+    }
 }
 
 fn name(number: u8) -> Name {
@@ -232,6 +235,32 @@ async fn a_cluster_has_every_table_somewhere() {
     }
     let used = nodes.iter().filter(|node| !node.ask("DBSIZE").starts_with(":0")).count();
     assert!(used > 1, "the tables are spread");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_tls_nothing_leaves_the_machine_whatever_servers_are_named() {
+    let at = |announced: &'static str| {
+        let node = Server::start(&["--cluster-enabled", "yes", "--cluster-announce-ip", announced]);
+        node.ask("CLUSTER ADDSLOTSRANGE 0 16383");
+        while !node.ask("CLUSTER INFO").contains("cluster_state:ok") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        node
+    };
+    let store = |node: &Server| Redis::new(settings(Servers::Cluster(vec![address(node)])), &Handle::current());
+    let here = at("127.0.0.1");
+    works(&store(&here)).await;
+    let elsewhere = at("192.0.2.1");
+    let began = Instant::now();
+    assert!(store(&elsewhere).get(Table::Codes, &name(1)).await.is_err(), "the node names one elsewhere");
+    assert!(began.elapsed() < Duration::from_secs(1), "nobody was even called: {:?}", began.elapsed());
+    let master = Server::start(&[]);
+    let sentinel = Server::sentinel(&master, "sentinel announce-ip 127.0.0.1");
+    sentinel.ask("SENTINEL remove group\nSENTINEL monitor group 192.0.2.1 6379 1");
+    let sentinels = vec![address(&sentinel)];
+    let found = Servers::Sentinel { master: "group".to_owned(), sentinels, login: Login::default() };
+    let refused = Redis::new(settings(found), &Handle::current()).get(Table::Codes, &name(1)).await.unwrap_err();
+    assert!(refused.0.contains("no TLS"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod limits;
 mod loss;
+mod operator;
 mod signin;
 mod tasks;
 
@@ -12,11 +13,9 @@ use serde_json::json;
 
 use crate::own;
 use crate::signin::{Story, policy, prepared};
+use crate::state::SEAL;
 use crate::support::gateway::Setup;
 use crate::support::{Client, Gateway, Provider, Redis, Relay, Upstream};
-
-/// What seals, the same in all replicas.
-const SEAL: &str = "a-seal-of-the-installation-0123456789-0123456789";
 
 /// `portcullis.yaml` with a store at `port`.
 fn installation(port: u16, more: &str) -> String {
@@ -25,6 +24,13 @@ fn installation(port: u16, more: &str) -> String {
 
 fn over(setup: Setup, port: u16) -> Setup {
     setup.installation(&installation(port, "")).secret("SEAL", SEAL)
+}
+
+/// The policy with another upstream.
+fn before(upstream: &Upstream, policy: &str) -> String {
+    let place = policy.find("upstream: {").expect("an upstream");
+    let end = place + policy[place..].find('\n').expect("a line");
+    format!("{}upstream: {{ url: '{}' }}{}", &policy[..place], upstream.url("/mcp"), &policy[end..])
 }
 
 /// Two gateways that are one to the world, whose requests go where a test says.
@@ -39,9 +45,14 @@ struct Replicas {
 impl Replicas {
     async fn new(change: impl Fn(String) -> String) -> Self {
         let (provider, upstream) = (Provider::start().await, Upstream::mcp(&["read", "write"]).await);
-        let (redis, front) = (Redis::start(&[]), Relay::to(SocketAddr::from(([127, 0, 0, 1], 1))).await);
         let policy = change(policy(&provider, &upstream));
-        let start = async || over(prepared(&policy), redis.port()).behind(front.address()).start().await;
+        Self::of(|| prepared(&policy), provider, upstream).await
+    }
+
+    /// Two gateways of the same files.
+    async fn of(setup: impl Fn() -> Setup, provider: Provider, upstream: Upstream) -> Self {
+        let (redis, front) = (Redis::start(&[]), Relay::to(SocketAddr::from(([127, 0, 0, 1], 1))).await);
+        let start = async || over(setup(), redis.port()).behind(front.address()).start().await;
         let (first, second) = (start().await, start().await);
         let replicas = Self { story: Story { gateway: first, provider, upstream }, second, front, redis };
         replicas.to(0).await;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Replicas;
-use crate::signin::{json as read, redemption};
-use crate::support::{Answer, Browser, Client, eventually};
+use super::{Replicas, before};
+use crate::signin::{assertions, json as read, policy, prepared, redemption};
+use crate::support::{Answer, Browser, Client, Key, Provider, Upstream, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g02_every_step_of_a_sign_in_may_meet_another_replica() {
@@ -71,6 +71,23 @@ async fn c03_h02_of_200_redemptions_of_a_code_over_two_replicas_one_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c02_an_assertion_counts_once_at_all_replicas_and_without_the_store_never() {
+    let (provider, upstream) = (Provider::start().await, Upstream::mcp(&["read"]).await);
+    let policy = assertions::with_a_key(&policy(&provider, &upstream));
+    let mut replicas = Replicas::of(|| assertions::keys(prepared(&policy)), provider, upstream).await;
+    let issuer = replicas.story.issuer();
+    let assertion = |jti: &str| assertions::signed(Key::Es256, json!({}), &assertions::claims(&issuer, jti));
+    let ask =
+        async |replicas: &Replicas, jti: &str| assertions::ask(&replicas.story, &assertion(jti), &[]).await.status;
+    assert_eq!(ask(&replicas, "a").await, 200);
+    replicas.to(1).await;
+    assert_eq!(ask(&replicas, "a").await, 401, "used at the other replica");
+    assert_eq!(ask(&replicas, "b").await, 200);
+    replicas.redis.stop();
+    assert_eq!(ask(&replicas, "c").await, 503, "nobody knows whether it was used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_start_together_publish_and_use_the_same_keys() {
     let replicas = Replicas::new(|policy| policy).await;
     let jwks = format!("{}/jwks", replicas.story.issuer());
@@ -102,13 +119,8 @@ fn with_session(request: &crate::support::upstream::Request) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn m01_a_session_of_one_replica_is_used_and_ended_at_the_other() {
-    let upstream = crate::support::Upstream::start(with_session).await;
-    let replicas = Replicas::new(|policy| {
-        let place = policy.find("upstream: {").expect("an upstream");
-        let end = place + policy[place..].find('\n').expect("a line");
-        format!("{}upstream: {{ url: '{}' }}{}", &policy[..place], upstream.url("/mcp"), &policy[end..])
-    })
-    .await;
+    let upstream = Upstream::start(with_session).await;
+    let replicas = Replicas::new(|policy| before(&upstream, &policy)).await;
     let tokens = replicas.story.tokens().await;
     let access = tokens["access_token"].as_str().expect("a token");
     let client = || Client::new(&replicas.story.issuer()).token(access);

@@ -1,5 +1,6 @@
 //! Authorization-server mode, driven as a client and a browser drive it, with a provider on loopback behind it.
 
+pub mod assertions;
 mod authorize;
 mod clients;
 mod consent;

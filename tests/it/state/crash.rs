@@ -1,6 +1,7 @@
 //! Nothing that was answered is lost, however the process ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{crashed, kept, prepared};
 use crate::signin::{CALLBACK, Story, error, json as read};
-use crate::support::{Browser, Page, Provider, Upstream, eventually};
+use crate::support::{Browser, PATIENCE, Page, Provider, Upstream, within};
 
 /// What the gateway has answered.
 #[derive(Default)]
@@ -40,43 +41,52 @@ fn token(page: &Page, name: &str) -> Option<String> {
     read(page)[name].as_str().map(str::to_owned)
 }
 
-/// Registers, signs in, redeems, refreshes and revokes until the gateway is gone; a step without an answer panics and ends it.
-async fn load(story: Arc<Story>, answered: Arc<Mutex<Answered>>, worker: usize) {
-    let told = |what: &dyn Fn(&mut Answered)| what(&mut answered.lock().expect("the answers"));
-    for turn in 0.. {
-        if let Some(client) = register(&story, &format!("client {worker} {turn}")).await {
-            told(&|answered| answered.clients.push(client.clone()));
-        }
-        let browser = Browser::new();
-        let page = story.sign_in(&browser, &[]).await;
-        let Some(code) = page.parameter("code") else { return };
-        let redeemed = story.redeem(&code).await;
-        let (Some(access), Some(mut refresh)) = (token(&redeemed, "access_token"), token(&redeemed, "refresh_token"))
-        else {
+/// Turns of [`turn`] until the gateway is gone. A turn whose step gets no answer ends there, some by a panic.
+async fn load(story: Arc<Story>, answered: Arc<Mutex<Answered>>, gone: Arc<AtomicBool>, worker: usize) {
+    for number in 0.. {
+        let one = turn(Arc::clone(&story), Arc::clone(&answered), worker, number);
+        let _ = tokio::spawn(one).await;
+        if gone.load(Ordering::SeqCst) {
             return;
-        };
-        match turn % 3 {
-            0 => {
-                let key = refresh.clone();
+        }
+    }
+}
+
+/// Registers, signs in, redeems, and then refreshes, revokes, or neither.
+async fn turn(story: Arc<Story>, answered: Arc<Mutex<Answered>>, worker: usize, number: usize) {
+    let told = |what: &dyn Fn(&mut Answered)| what(&mut answered.lock().expect("the answers"));
+    if let Some(client) = register(&story, &format!("client {worker} {number}")).await {
+        told(&|answered| answered.clients.push(client.clone()));
+    }
+    let browser = Browser::new();
+    let page = story.sign_in(&browser, &[]).await;
+    let Some(code) = page.parameter("code") else { return };
+    let redeemed = story.redeem(&code).await;
+    let (Some(access), Some(mut refresh)) = (token(&redeemed, "access_token"), token(&redeemed, "refresh_token"))
+    else {
+        return;
+    };
+    match number % 3 {
+        0 => {
+            let key = refresh.clone();
+            told(&|answered| drop(answered.refresh.insert(key.clone(), refresh.clone())));
+            for _ in 0..4 {
+                let Some(next) = token(&story.refresh(&refresh).await, "refresh_token") else { return };
+                refresh = next;
                 told(&|answered| drop(answered.refresh.insert(key.clone(), refresh.clone())));
-                for _ in 0..4 {
-                    let Some(next) = token(&story.refresh(&refresh).await, "refresh_token") else { return };
-                    refresh = next;
-                    told(&|answered| drop(answered.refresh.insert(key.clone(), refresh.clone())));
-                }
-            }
-            1 => told(&|answered| answered.redeemed.push((code.clone(), refresh.clone()))),
-            _ => {
-                let form = [("token", refresh.as_str()), ("client_id", "desk")];
-                let done = Browser::new().submit_with(&format!("{}/revoke", story.issuer()), &form, &[]).await;
-                if done.status == 200 {
-                    told(&|answered| answered.revoked.push((access.clone(), refresh.clone())));
-                }
             }
         }
-        let browser = Mutex::new(Some(browser));
-        told(&|answered| answered.consents.extend(browser.lock().expect("the browser").take()));
+        1 => told(&|answered| answered.redeemed.push((code.clone(), refresh.clone()))),
+        _ => {
+            let form = [("token", refresh.as_str()), ("client_id", "desk")];
+            let done = Browser::new().submit_with(&format!("{}/revoke", story.issuer()), &form, &[]).await;
+            if done.status == 200 {
+                told(&|answered| answered.revoked.push((access.clone(), refresh.clone())));
+            }
+        }
     }
+    let browser = Mutex::new(Some(browser));
+    told(&|answered| answered.consents.extend(browser.lock().expect("the browser").take()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,11 +97,12 @@ async fn h03_h05_h10_a_kill_at_any_moment_loses_nothing_that_was_answered() {
     for enough in [4, 9, 17, 26] {
         let answered = Arc::new(Mutex::new(Answered::default()));
         let shared = Arc::new(story);
-        let mut workers = JoinSet::new();
+        let (mut workers, gone) = (JoinSet::new(), Arc::<AtomicBool>::default());
         for worker in 0..6 {
-            workers.spawn(load(Arc::clone(&shared), Arc::clone(&answered), worker));
+            workers.spawn(load(Arc::clone(&shared), Arc::clone(&answered), Arc::clone(&gone), worker));
         }
-        eventually("enough answers", || {
+        // Each answer waits for a disk, which may be slow.
+        within(PATIENCE * 6, "enough answers", || {
             let answered = answered.lock().expect("the answers");
             let each = [answered.refresh.len(), answered.redeemed.len(), answered.revoked.len()];
             (answered.consents.len() as u64 >= enough && each.iter().all(|count| *count > 0)).then_some(())
@@ -100,24 +111,25 @@ async fn h03_h05_h10_a_kill_at_any_moment_loses_nothing_that_was_answered() {
         // Wherever each of them is just now.
         tokio::time::sleep(Duration::from_millis(7 * enough)).await;
         shared.gateway.signal("KILL");
-        // Every worker ends when the gateway does; those whose last step got no answer by a panic.
+        gone.store(true, Ordering::SeqCst);
         while workers.join_next().await.is_some() {}
         let ended = Arc::try_unwrap(shared).unwrap_or_else(|_| panic!("the workers have ended"));
         story = crashed(ended).await;
 
         let answered = std::mem::take(&mut *answered.lock().expect("the answers"));
+        // First, since what was refreshed without an answer is good for the same client for half a minute.
+        for refresh in answered.refresh.values() {
+            let page = story.refresh(refresh).await;
+            assert_eq!(page.status, 200, "a refresh token that was answered works: {page:#?}");
+            let access = token(&page, "access_token").expect("a token");
+            assert_eq!(story.call("read", &access).await, 200, "and what it gives is signed by a key that is known");
+        }
         for client in &answered.clients {
             let page = Browser::new().go(&story.authorize(&[("client_id", client)])).await;
             assert_eq!(page.status, 200, "a registered client is asked for: {page:#?}");
         }
         for browser in &answered.consents {
             assert_eq!(browser.go(&story.authorize(&[])).await.status, 303, "the consent is remembered");
-        }
-        for refresh in answered.refresh.values() {
-            let page = story.refresh(refresh).await;
-            assert_eq!(page.status, 200, "a refresh token that was answered works: {page:#?}");
-            let access = token(&page, "access_token").expect("a token");
-            assert_eq!(story.call("read", &access).await, 200, "and what it gives is signed by a key that is known");
         }
         story.upstream.forget();
         for (access, refresh) in &answered.revoked {

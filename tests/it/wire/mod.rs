@@ -17,6 +17,7 @@ mod http2;
 mod lists;
 mod messages;
 mod metadata;
+mod shed;
 mod socket;
 mod tls;
 

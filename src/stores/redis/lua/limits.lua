@@ -1,22 +1,38 @@
 -- Takes everything that one request wants of the limits of a service, or nothing.
--- KEYS: one bucket each. ARGV: the request's place, for how long it is held without word (ms), and for each key `rate`, the
--- debt of a request and of an empty bucket (µs), or `places`, how many there are and nothing.
--- Answers which key means the longest wait and how long it is (µs); 0 when everything was taken.
+-- KEYS: when which bucket of the service is full again, and one bucket each. ARGV: the request's place, for how long it is
+-- held without word (ms), how many buckets a service may have, and for each bucket `rate`, the debt of a request and of an
+-- empty bucket (µs), or `places`, how many there are and nothing.
+-- Answers which bucket means the longest wait and how long it is (µs); 0 when everything was taken.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local place, held = ARGV[1], tonumber(ARGV[2])
+local buckets, place, held, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local SECOND = 1000000
+-- Buckets forgotten in one go: no script holds up the server for longer than this takes.
+local AT_ONCE = 1000
 
 local function text(number)
   return string.format('%.0f', number)
 end
 
+-- Buckets that nobody has yet: this request's new ones.
+local new = 0
+
+-- Whether one bucket more fits. None is forgotten for it before it is full.
+local function fits()
+  local full = redis.call('ZRANGEBYSCORE', buckets, '-inf', text(now), 'LIMIT', 0, AT_ONCE)
+  if #full > 0 then
+    redis.call('ZREM', buckets, unpack(full))
+  end
+  new = new + 1
+  return redis.call('ZCARD', buckets) + new <= most
+end
+
 -- A bucket is its debt, as the moment at which it is full again, with the debt at which it was empty: at another rate the
--- fill stays what it was.
+-- fill stays what it was. Nothing when there is no room for it.
 local function debt_of(bucket, span)
   local known = redis.call('GET', bucket)
   if not known then
-    return 0
+    return fits() and 0
   end
   local full, empty = string.match(known, '^(%d+) (%d+)$')
   local debt = math.max(0, tonumber(full) - now)
@@ -29,13 +45,14 @@ end
 
 local debts, taken = {}, {}
 local at, longest, order = 0, 0, 0
-for number, key in ipairs(KEYS) do
-  local kind, one, two = ARGV[3 * number], tonumber(ARGV[3 * number + 1]), tonumber(ARGV[3 * number + 2])
+for number = 1, #KEYS - 1 do
+  local key, kind = KEYS[number + 1], ARGV[3 * number + 1]
+  local one, two = tonumber(ARGV[3 * number + 2]), tonumber(ARGV[3 * number + 3])
   local wait = 0
   if kind == 'rate' then
-    local debt = (debts[key] and debts[key][1] or debt_of(key, two)) + one
-    debts[key] = { debt, two }
-    wait = debt - two
+    local debt = debts[key] and debts[key][1] or debt_of(key, two)
+    debts[key] = { (debt or 0) + one, two }
+    wait = debt and debt + one - two or SECOND
   else
     if not taken[key] then
       redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now))
@@ -55,6 +72,11 @@ end
 for key, debt in pairs(debts) do
   local full = now + debt[1]
   redis.call('SET', key, text(full) .. ' ' .. text(debt[2]), 'PXAT', text(math.ceil(full / 1000)))
+  redis.call('ZADD', buckets, text(full), key)
+end
+if next(debts) then
+  local last = redis.call('ZRANGE', buckets, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', buckets, text(math.ceil(tonumber(last) / 1000)))
 end
 for key, places in pairs(taken) do
   for member = 2, #places do
