@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
-use super::exchange::{Asked, Exchange, Expects, Outcome, Target, Token};
+use super::exchange::{Asked, Exchange, Expects, Form, Outcome, Target, Token};
 use super::relay::Plan;
 use super::{Gateway, body, front, local, parameters, signin};
 use crate::engine::decision::{Denial, Permit, Reason};
@@ -26,6 +26,7 @@ use crate::mcp::operation::Operation;
 use crate::mcp::uri;
 use crate::oauth::bearer;
 use crate::oauth::identity::Identity;
+use crate::signin::is_for_scripts;
 
 /// Bytes of a bearer token that are looked at.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -49,7 +50,7 @@ impl Gateway {
         let front = front::check(session.req_header())?;
         if front.path == "/healthz" {
             // Before every limit: what a stranger does must not have the process restarted.
-            return local::health(session.req_header(), &snapshot).map(Admitted::Answer);
+            return Ok(Admitted::Answer(local::health(session.req_header(), &snapshot)));
         }
         exchange.trace = trace(&session.req_header().headers);
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip);
@@ -64,6 +65,7 @@ impl Gateway {
             Route::Metadata(service) => return local::metadata(session.req_header(), service).map(Admitted::Answer),
             Route::Issuer(service, endpoint) => {
                 exchange.service = Some(Arc::clone(service));
+                exchange.form = if is_for_scripts(endpoint) { Form::Oauth } else { Form::Page };
                 return signin::answer(session, exchange, &self.budget, address, endpoint).await.map(Admitted::Answer);
             }
             Route::Unknown => return Err(Denial::new(Reason::PathUnknown)),

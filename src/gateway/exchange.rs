@@ -36,6 +36,8 @@ pub struct Exchange {
     pub trace: Option<String>,
     /// The service, once routed.
     pub service: Option<Arc<Service>>,
+    /// How a refusal is written.
+    pub form: Form,
     /// Headers that stages add to the answer.
     pub added: Added,
     /// Who asks, once authenticated.
@@ -115,6 +117,18 @@ pub enum Target {
     Other,
 }
 
+/// How a refusal is written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a JSON-RPC error.
+    #[default]
+    Message,
+    /// As an error of OAuth (RFC 6749 section 5.2).
+    Oauth,
+    /// As a page for a person.
+    Page,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -139,6 +153,7 @@ impl Exchange {
             address: None,
             trace: None,
             service: None,
+            form: Form::default(),
             added: Vec::new(),
             identity: None,
             asked: Asked::default(),

@@ -2,12 +2,12 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    CACHE_CONTROL,
+    ALLOW, CACHE_CONTROL,
 };
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 
-use crate::engine::decision::{Denial, Reason};
+use crate::engine::decision::Denial;
 use crate::engine::service::Service;
 use crate::engine::snapshot::Snapshot;
 pub use crate::signin::Answer;
@@ -32,16 +32,23 @@ pub fn metadata(request: &RequestHeader, service: &Service) -> Result<Answer, De
             ]);
             answer
         }
-        _ => return Err(Denial::new(Reason::MethodRefused)),
+        _ => return Ok(not_offered("GET, HEAD, OPTIONS")),
     };
     answer.headers.push((ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")));
     Ok(answer)
 }
 
 /// Whether the process serves, for probes. It says nothing that a stranger could use.
-pub fn health(request: &RequestHeader, snapshot: &Snapshot) -> Result<Answer, Denial> {
+pub fn health(request: &RequestHeader, snapshot: &Snapshot) -> Answer {
     if request.method != Method::GET && request.method != Method::HEAD {
-        return Err(Denial::new(Reason::MethodRefused));
+        return not_offered("GET, HEAD");
     }
-    Ok(Answer::json(StatusCode::OK, format!("{{\"status\":\"ok\",\"generation\":{}}}", snapshot.generation)))
+    Answer::json(StatusCode::OK, format!("{{\"status\":\"ok\",\"generation\":{}}}", snapshot.generation))
+}
+
+/// 405, with the methods that a document of the gateway's own is for.
+fn not_offered(methods: &'static str) -> Answer {
+    let mut answer = Answer::empty(StatusCode::METHOD_NOT_ALLOWED);
+    answer.headers.push((ALLOW, HeaderValue::from_static(methods)));
+    answer
 }

@@ -11,12 +11,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
-use super::exchange::{Exchange, Outcome, Target};
+use super::exchange::{Exchange, Form, Outcome, Target};
 use super::local::Answer;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::service::{DenialForm, Pipeline};
 use crate::mcp::error::{error_body, tool_error};
 use crate::oauth::challenge::{Challenge, ChallengeError};
+use crate::signin;
 
 /// What every answer of the gateway's own tells a browser: nothing of it is a page unless it says so, and nobody frames it,
 /// keeps it or is told where it came from.
@@ -75,8 +76,14 @@ fn written(denial: &Denial, exchange: &Exchange) -> Answer {
         return Answer::json(StatusCode::OK, body);
     }
     let status = StatusCode::from_u16(denial.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = error_body(id, denial.reason.code(), &denial.public, denial.data.as_deref(), &exchange.id);
-    let mut answer = Answer::json(status, body);
+    let mut answer = match exchange.form {
+        Form::Message => {
+            let body = error_body(id, denial.reason.code(), &denial.public, denial.data.as_deref(), &exchange.id);
+            Answer::json(status, body)
+        }
+        Form::Oauth => signin::refusal(true, status, &denial.public, &exchange.id),
+        Form::Page => signin::refusal(false, status, &denial.public, &exchange.id),
+    };
     if let Some(wait) = denial.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         answer.headers.push((RETRY_AFTER, seconds.max(1).into()));

@@ -45,7 +45,9 @@ pub async fn answer(
         }
     }
     if !methods.contains(&method) {
-        let mut answer = Answer::json(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"invalid_request"}"#);
+        let why = "the method is not offered here";
+        let for_scripts = signin::is_for_scripts(endpoint);
+        let mut answer = signin::refusal(for_scripts, StatusCode::METHOD_NOT_ALLOWED, why, &exchange.id);
         answer.headers.push((ALLOW, listed(methods)));
         return Ok(answer);
     }

@@ -136,21 +136,29 @@ pub async fn answer(issuing: &Arc<Issuing>, request: Request<'_>) -> Answer {
     }
 }
 
-/// An address that asks too often waits; clients and people are told each in their own way.
-fn too_often(request: Request<'_>, denial: &Denial) -> Answer {
-    let mut answer = if is_for_scripts(request.endpoint) {
-        let error = OauthError::new(Oauth::TemporarilyUnavailable, "too many requests from this address");
-        OauthError { status: StatusCode::TOO_MANY_REQUESTS, ..error }.answer()
-    } else {
-        let what = "There were too many requests from your network.";
-        pages::problem(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many requests",
-            what,
-            "Wait a minute and try again.",
-            request.id,
-        )
+/// Refuses a request that an endpoint has not looked at: clients and people are told each in their own way.
+#[must_use]
+pub fn refusal(for_scripts: bool, status: StatusCode, why: &str, id: &str) -> Answer {
+    if for_scripts {
+        let code = match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Oauth::TemporarilyUnavailable,
+            status if status.is_server_error() => Oauth::ServerError,
+            _ => Oauth::InvalidRequest,
+        };
+        return OauthError { status, ..OauthError::new(code, why) }.answer();
+    }
+    let (title, then) = match status {
+        StatusCode::TOO_MANY_REQUESTS => ("Too many requests", "Wait a minute and try again."),
+        status if status.is_server_error() => ("The service is not available", "Try again in a moment."),
+        _ => ("This request cannot be answered", "Go back to the application and begin again."),
     };
+    pages::problem(status, title, &format!("The gateway answers: {why}."), then, id)
+}
+
+/// An address that asks too often waits.
+fn too_often(request: Request<'_>, denial: &Denial) -> Answer {
+    let why = "too many requests from this network";
+    let mut answer = refusal(is_for_scripts(request.endpoint), StatusCode::TOO_MANY_REQUESTS, why, request.id);
     let wait = denial.retry_after.map_or(1, |wait| wait.as_secs().max(1));
     answer.headers.push((RETRY_AFTER, wait.into()));
     answer
