@@ -21,8 +21,9 @@ use url::Url;
 use crate::engine::fetch::{Fetch, FetchError, Target};
 use guard::Guard;
 
-/// Bytes of a document at most.
+/// Bytes of a document at most; of a stranger's, many of which may come at once, fewer.
 const LARGEST: usize = 512 * 1024;
+const LARGEST_OF_STRANGERS: usize = 64 * 1024;
 /// From the start of a fetch to its last byte.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -63,15 +64,19 @@ impl Egress {
         Ok(Self { operator: with(guard(Target::Operator))?, stranger: with(stranger)? })
     }
 
-    /// Sends a request under the rules of its class and reads its answer: at most 512 KiB within 5 seconds.
+    /// Sends a request under the rules of its class and reads its answer: at most 512 KiB, of a stranger's 64 KiB, within 5
+    /// seconds.
     async fn within_bounds(&self, target: Target, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
-        let (client, guard) = if target == Target::Operator { &self.operator } else { &self.stranger };
+        let ((client, guard), largest) = match target {
+            Target::Operator => (&self.operator, LARGEST),
+            Target::Stranger => (&self.stranger, LARGEST_OF_STRANGERS),
+        };
         let url = Url::parse(&request.uri().to_string());
         let url = url.map_err(|error| FetchError { url: String::new(), cause: error.to_string() })?;
         let shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
         let failed = |cause: String| FetchError { url: shown.clone(), cause };
         guard.check(&url).map_err(|cause| failed(cause.to_owned()))?;
-        match tokio::time::timeout(LONGEST, answered(client, request)).await {
+        match tokio::time::timeout(LONGEST, answered(client, request, largest)).await {
             Ok(outcome) => outcome.map_err(failed),
             Err(_) => Err(failed("no answer within 5 seconds".to_owned())),
         }
@@ -111,13 +116,13 @@ fn client(settings: &EgressSettings, guard: &Guard) -> Result<Client, reqwest::E
     builder.build()
 }
 
-async fn answered(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+async fn answered(client: &Client, request: Request<Bytes>, largest: usize) -> Result<Response<Bytes>, String> {
     let request = reqwest::Request::try_from(request).map_err(|error| told(&error))?;
     let mut answer = client.execute(request).await.map_err(|error| told(&error))?;
     let mut document = BytesMut::new();
     while let Some(piece) = answer.chunk().await.map_err(|error| told(&error))? {
-        if document.len() + piece.len() > LARGEST {
-            return Err("larger than 512 KiB".to_owned());
+        if document.len() + piece.len() > largest {
+            return Err(format!("larger than {} KiB", largest / 1024));
         }
         document.extend_from_slice(&piece);
     }

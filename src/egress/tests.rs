@@ -39,7 +39,8 @@ async fn get(url: &str) -> Result<Bytes, String> {
 }
 
 async fn document(client: &Client, url: &Url) -> Result<Bytes, String> {
-    answered(client, Request::get(url.as_str()).body(Bytes::new()).unwrap()).await.map(Response::into_body)
+    let request = Request::get(url.as_str()).body(Bytes::new()).unwrap();
+    answered(client, request, LARGEST).await.map(Response::into_body)
 }
 
 async fn as_stranger(url: &str) -> Result<Response<Bytes>, FetchError> {
@@ -60,6 +61,14 @@ async fn j02_size_and_time_are_bounded() {
     let large: &'static [u8] =
         Box::leak([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'a'; LARGEST + 1]].concat().into_boxed_slice());
     assert!(get(server(large, Duration::ZERO).as_str()).await.unwrap_err().contains("512 KiB"));
+    let of_stranger = |body: usize| {
+        let answer = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b'a'; body]].concat();
+        let url = server(Box::leak(answer.into_boxed_slice()), Duration::ZERO);
+        let request = Request::get(url.as_str()).body(Bytes::new()).unwrap();
+        async move { answered(&egress().operator.0, request, LARGEST_OF_STRANGERS).await }
+    };
+    assert!(of_stranger(LARGEST_OF_STRANGERS + 1).await.unwrap_err().contains("64 KiB"));
+    assert_eq!(of_stranger(LARGEST_OF_STRANGERS).await.unwrap().body().len(), LARGEST_OF_STRANGERS);
     let slow = server(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{", Duration::from_secs(30));
     let started = std::time::Instant::now();
     assert!(get(slow.as_str()).await.unwrap_err().contains("5 seconds"));

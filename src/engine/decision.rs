@@ -175,7 +175,7 @@ reasons! {
     TokenInactive = "token-inactive", 401, 401, "invalid token";
     /// Past `exp`.
     TokenExpired = "token-expired", 401, 401, "token expired";
-    /// An operator has revoked the subject, the client, the session or the token.
+    /// An operator has revoked the subject, the client, the session or the token, or the policy no longer knows them.
     Revoked = "revoked", 401, 401, "invalid token";
     /// Before `nbf`, or `iat` in the future.
     TokenNotYetValid = "token-not-yet-valid", 401, 401, "invalid token";

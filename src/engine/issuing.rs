@@ -17,12 +17,16 @@ use super::fetch::Fetch;
 use super::keyring::Keyring;
 use super::limits::AddressLimit;
 use super::revocations::Revocations;
+use super::standing::Standing;
 use super::vault::Vault;
 use crate::oauth::jwk::KeySet;
 use crate::oauth::jws::Algorithm;
 use crate::oauth::redirect::{self, AllowedRedirect, RedirectError, RedirectUri};
 use crate::oauth::url::IssuerUrl;
 use crate::secret::Held;
+
+/// No token of the gateway's own lives longer, in seconds, whatever a policy says.
+pub const LONGEST_TOKEN: i64 = 24 * 3600;
 
 /// The authorization server of one service.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Issuing {
     pub lifetimes: Lifetimes,
     /// Who signs people in.
     pub sign_in: Vec<SignIn>,
+    /// Whom tokens may speak for.
+    pub standing: Arc<Standing>,
     /// What all of them work with.
     pub works: Works,
 }

@@ -10,9 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq as _;
 
+use super::seal::mac;
+use super::standing::{Print, VOUCHER};
 use super::store::Table;
-use super::vault::{Entry, Vault, VaultError};
+use super::vault::{Entry, Vault, VaultError, derive};
 use crate::oauth::jws::Algorithm;
 use crate::oauth::key::Key;
 use crate::oauth::signer::Signer;
@@ -47,6 +50,12 @@ struct Ring {
 }
 
 impl Ring {
+    /// The key that signs now.
+    fn signing(&self, now: i64) -> Result<&Signer, VaultError> {
+        let begun = self.keys.iter().filter(|(from, _)| *from <= now);
+        begun.max_by_key(|(from, _)| *from).map(|(_, signer)| signer).ok_or(VaultError::Seal)
+    }
+
     fn verifier(&self, kid: &str) -> Option<Arc<Key>> {
         self.keys.iter().find(|(_, signer)| signer.kid() == kid).map(|(_, signer)| Arc::clone(signer.verifier()))
     }
@@ -84,10 +93,34 @@ impl Keyring {
         claims: &Map<String, Value>,
     ) -> Result<String, VaultError> {
         let ring = self.ring(vault).await?;
-        let now = vault.now();
-        let signing = ring.keys.iter().filter(|(from, _)| *from <= now).max_by_key(|(from, _)| *from);
-        let (_, signer) = signing.ok_or(VaultError::Seal)?;
-        signer.sign(token_type, claims).or(Err(VaultError::Seal))
+        ring.signing(vault.now())?.sign(token_type, claims).or(Err(VaultError::Seal))
+    }
+
+    /// Signs a token that carries the voucher of `print`.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub async fn sign_vouched(
+        &self,
+        vault: &Vault,
+        token_type: &str,
+        mut claims: Map<String, Value>,
+        print: &Print,
+    ) -> Result<String, VaultError> {
+        let ring = self.ring(vault).await?;
+        let signer = ring.signing(vault.now())?;
+        claims.insert(VOUCHER.to_owned(), voucher(signer, print).into());
+        signer.sign(token_type, &claims).or(Err(VaultError::Seal))
+    }
+
+    /// Whether a token by the key `kid` carries the voucher of `print`. The key was found a moment ago: nobody is asked.
+    #[must_use]
+    pub fn is_voucher(&self, kid: &str, presented: &str, print: &Print) -> bool {
+        let ring = self.current.load();
+        let mut signers = ring.keys.iter().map(|(_, signer)| signer);
+        signers.any(|signer| {
+            signer.kid() == kid && bool::from(voucher(signer, print).as_bytes().ct_eq(presented.as_bytes()))
+        })
     }
 
     /// The JWK Set (RFC 7517 section 5).
@@ -210,6 +243,11 @@ impl Keyring {
         });
         Ok(Some(next))
     }
+}
+
+/// The print as a token carries it: hashed with a secret that lives as long as the tokens of its key.
+fn voucher(signer: &Signer, print: &Print) -> String {
+    URL_SAFE_NO_PAD.encode(mac(&derive(signer.pkcs8(), b"portcullis voucher 1"), &[print.as_bytes()]))
 }
 
 fn ring(kept: &[Kept], now: i64) -> Ring {

@@ -25,6 +25,7 @@ pub mod service;
 pub mod session;
 pub mod snapshot;
 pub mod stage;
+pub mod standing;
 pub mod store;
 pub mod tasks;
 pub mod token_cache;

@@ -30,8 +30,6 @@ pub enum Purpose {
     State,
     /// An authorization request in the form of the consent page.
     Consent,
-    /// The cookie of a browser.
-    Browser,
 }
 
 impl Purpose {
@@ -39,7 +37,6 @@ impl Purpose {
         match self {
             Self::State => "state",
             Self::Consent => "consent",
-            Self::Browser => "browser",
         }
     }
 }
@@ -78,6 +75,14 @@ pub struct Entry<T> {
     name: Name,
     sealed: Vec<u8>,
     plain: Plain,
+}
+
+impl<T> Entry<T> {
+    /// When the row is gone, in seconds since the epoch.
+    #[must_use]
+    pub fn expires(&self) -> i64 {
+        self.plain.expires
+    }
 }
 
 /// What is sealed in a row. The store knows a row by keyed hashes alone; here is what they were made of, so that the row can
@@ -315,7 +320,7 @@ impl Vault {
     pub fn seal<T: Serialize>(&self, purpose: Purpose, place: &str, value: &T) -> Result<String, VaultError> {
         let text = serde_json::to_vec(value).or(Err(VaultError::Seal))?;
         let key = self.keys.first().ok_or(VaultError::Seal)?;
-        let key = subkey(key, purpose.label().as_bytes(), &epoch(purpose, self.now()).to_be_bytes());
+        let key = subkey(key, purpose.label().as_bytes(), &epoch(self.now()).to_be_bytes());
         Ok(URL_SAFE_NO_PAD.encode(sealed(&key, place, text)?))
     }
 
@@ -326,7 +331,7 @@ impl Vault {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let now = epoch(purpose, self.now());
+        let now = epoch(self.now());
         let epochs = [now, now.saturating_sub(1)];
         let mut keys = self.keys.iter().flat_map(|key| epochs.map(|epoch| (key, epoch)));
         let plain = keys.find_map(|(key, epoch)| {
@@ -351,9 +356,9 @@ pub fn mac_of(secret: &[u8], label: &str, parts: &[&str]) -> [u8; 32] {
     mac(secret, &parts)
 }
 
-/// A browser's cookie outlives ten minutes; its key is that of the installation.
-fn epoch(purpose: Purpose, now: i64) -> i64 {
-    if purpose == Purpose::Browser { 0 } else { now.div_euclid(EPOCH) }
+/// The ten minutes that `now` is in.
+fn epoch(now: i64) -> i64 {
+    now.div_euclid(EPOCH)
 }
 
 /// The name of the row that `digest` names.

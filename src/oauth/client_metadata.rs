@@ -108,16 +108,6 @@ impl ClientMetadata {
             return Err(MetadataError::Redirects);
         }
         let grants = strings(members, "grant_types", MetadataError::Member("grant_types"))?;
-        let method = match members.get("token_endpoint_auth_method") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(method)) => Some(match method.as_str() {
-                "none" => AuthMethod::None,
-                "client_secret_basic" | "client_secret_post" => AuthMethod::Secret,
-                "private_key_jwt" => AuthMethod::PrivateKeyJwt,
-                _ => return Err(MetadataError::Method),
-            }),
-            Some(_) => return Err(MetadataError::Member("token_endpoint_auth_method")),
-        };
         let jwks = members.get("jwks").filter(|jwks| !jwks.is_null()).cloned();
         let jwks_uri = match members.get("jwks_uri") {
             None | Some(Value::Null) => None,
@@ -126,6 +116,7 @@ impl ClientMetadata {
             ),
             Some(_) => return Err(MetadataError::Member("jwks_uri")),
         };
+        let method = method(members, jwks.is_some() || jwks_uri.is_some())?;
         if method == Some(AuthMethod::PrivateKeyJwt) && jwks.is_some() == jwks_uri.is_some() {
             return Err(MetadataError::Keys);
         }
@@ -137,6 +128,27 @@ impl ClientMetadata {
         let refreshes = grants.is_none_or(|grants| grants.iter().any(|grant| grant == "refresh_token"));
         Ok(Self { name, redirect_uris: redirects, method, jwks, jwks_uri, refreshes })
     }
+}
+
+/// The method that the client says that it uses; of several that it could use (SEP-3149) the one that proves most.
+fn method(members: &Map<String, Value>, has_keys: bool) -> Result<Option<AuthMethod>, MetadataError> {
+    let known = |method: &str| match method {
+        "none" => Some(AuthMethod::None),
+        "client_secret_basic" | "client_secret_post" => Some(AuthMethod::Secret),
+        "private_key_jwt" => Some(AuthMethod::PrivateKeyJwt),
+        _ => None,
+    };
+    match members.get("token_endpoint_auth_method") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(method)) => return known(method).map(Some).ok_or(MetadataError::Method),
+        Some(_) => return Err(MetadataError::Member("token_endpoint_auth_method")),
+    }
+    let name = "token_endpoint_auth_methods_supported";
+    let Some(methods) = strings(members, name, MetadataError::Member(name))? else { return Ok(None) };
+    let offered: Vec<AuthMethod> = methods.iter().filter_map(|method| known(method)).collect();
+    let mut best = [AuthMethod::PrivateKeyJwt, AuthMethod::None, AuthMethod::Secret].into_iter();
+    let usable = |method: &AuthMethod| offered.contains(method) && (has_keys || *method != AuthMethod::PrivateKeyJwt);
+    best.find(usable).map(Some).ok_or(MetadataError::Method)
 }
 
 /// A list of strings, if the member is there.
@@ -254,6 +266,29 @@ mod tests {
             (serde_json::json!({ "jwks_uri": "http://client.example/keys" }), E::Member("jwks_uri")),
         ] {
             assert_eq!(document(changed.clone()).unwrap_err(), error, "{changed}");
+        }
+        // The list of what it could use (SEP-3149) counts where it does not say what it uses.
+        let (list, uri) = ("token_endpoint_auth_methods_supported", "https://client.example/keys");
+        use AuthMethod as M;
+        for (methods, method) in [
+            (serde_json::json!(["none", "private_key_jwt"]), M::PrivateKeyJwt),
+            (serde_json::json!(["none", "tls_client_auth"]), M::None),
+            (serde_json::json!(["client_secret_basic", "none"]), M::None),
+        ] {
+            let read = document(serde_json::json!({ list: methods.clone(), "jwks_uri": uri })).unwrap();
+            assert_eq!(read.method, Some(method), "{methods}");
+        }
+        let without_keys = document(serde_json::json!({ list: ["private_key_jwt", "none"] })).unwrap();
+        assert_eq!(without_keys.method, Some(M::None));
+        let said = document(serde_json::json!({ "token_endpoint_auth_method": "none", list: ["client_secret_post"] }));
+        assert_eq!(said.unwrap().method, Some(M::None), "what it says that it uses comes first");
+        for (methods, error) in [
+            (serde_json::json!(["client_secret_post"]), E::Secret),
+            (serde_json::json!(["tls_client_auth"]), E::Method),
+            (serde_json::json!([]), E::Method),
+            (serde_json::json!("none"), E::Member(list)),
+        ] {
+            assert_eq!(document(serde_json::json!({ list: methods.clone() })).unwrap_err(), error, "{methods}");
         }
         let twice = format!(r#"{{"client_id":"{ID}","client_id":"x","client_name":"a","redirect_uris":["b"]}}"#);
         assert_eq!(ClientMetadata::document(ID, twice.as_bytes()).unwrap_err(), E::NotJson);

@@ -10,6 +10,7 @@ use crate::engine::issuing::Works;
 use crate::engine::keyring::Keyring;
 use crate::engine::provider::Provider;
 use crate::engine::revocations::Revocations;
+use crate::engine::standing::Standing;
 use crate::engine::vault::Vault;
 use crate::oauth::claims::{Profile, ScopeClaim, TokenType};
 use crate::oauth::fault::{Fault, FaultKind};
@@ -25,12 +26,13 @@ pub struct Own {
     vault: Arc<Vault>,
     keyring: Arc<Keyring>,
     revocations: Arc<Revocations>,
+    standing: Arc<Standing>,
 }
 
 impl Own {
-    /// The provider of the tokens that `issuer` issues.
+    /// The provider of the tokens that `issuer` issues, to those whom `standing` knows.
     #[must_use]
-    pub fn new(service: &str, issuer: Arc<str>, works: &Works) -> Self {
+    pub fn new(service: &str, issuer: Arc<str>, works: &Works, standing: Arc<Standing>) -> Self {
         let profile = Profile {
             issuer,
             token_type: TokenType::AccessToken,
@@ -45,6 +47,7 @@ impl Own {
             vault: Arc::clone(&works.vault),
             keyring: Arc::clone(&works.keyring),
             revocations: Arc::clone(&works.revocations),
+            standing,
         }
     }
 }
@@ -71,6 +74,9 @@ impl Provider for Own {
         let key = key.map_err(|error| Denial::new(Reason::ProviderUnavailable).because(error.to_string()))?;
         let key = key.ok_or_else(unknown)?;
         let claims = unverified.verify(&key)?;
+        if !self.standing.covers(&self.keyring, kid, &claims) {
+            return Err(Denial::new(Reason::Revoked).because("the policy no longer knows whom the token speaks for"));
+        }
         Ok(read(&self.profile, token, unverified.header.token_type.as_deref(), claims)?)
     }
 

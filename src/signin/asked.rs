@@ -9,7 +9,7 @@ use crate::oauth::form::Parameters;
 use crate::oauth::redirect::{self, RedirectUri};
 
 /// Bytes of a client's `state`.
-const LONGEST_STATE: usize = 16 * 1024;
+pub const LONGEST_STATE: usize = 16 * 1024;
 
 /// An authorization request with nothing left to judge but whether it is still permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,14 +134,16 @@ fn is_challenge(challenge: &str) -> bool {
     challenge.len() == 43 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// `resource` (RFC 8707 section 2), if it is there, is this service's, with or without a trailing slash.
+/// `resource` (RFC 8707 section 2), if it is there, is this service's: with or without a trailing slash, and with scheme and
+/// host in whatever case a person typed them.
 pub fn check_resource(issuing: &Issuing, parameters: &Parameters) -> Result<(), OauthError> {
-    match parameters.get("resource") {
-        Some(resource) if resource.strip_suffix('/').unwrap_or(resource) != &*issuing.issuer => {
-            Err(OauthError::new(Oauth::InvalidTarget, "resource is not this service"))
-        }
-        _ => Ok(()),
-    }
+    let Some(resource) = parameters.get("resource") else { return Ok(()) };
+    let origin = resource.match_indices('/').nth(2).map_or(resource.len(), |(at, _)| at);
+    let same = resource.split_at_checked(origin).is_some_and(|(origin, path)| {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        issuing.issuer.strip_suffix(path).is_some_and(|own| own.eq_ignore_ascii_case(origin))
+    });
+    if same { Ok(()) } else { Err(OauthError::new(Oauth::InvalidTarget, "resource is not this service")) }
 }
 
 /// The scopes that are granted: of those asked for, the ones that the service has; without a wish, the default ones.

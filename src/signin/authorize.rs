@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::answer::{Answer, Oauth, OauthError};
-use super::asked::{self, Asked, addressee};
+use super::asked::{self, Asked, LONGEST_STATE, addressee};
 use super::browser::{Browser, is_own_navigation};
 use super::{Request, consent, pages, provider};
 use crate::engine::issuing::Issuing;
@@ -26,7 +26,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Answer {
         Ok(asked) => asked,
         Err(error) => {
             // A state that is itself at fault is not echoed.
-            let state = parameters.get("state").filter(|state| state.len() <= 1024);
+            let state = parameters.get("state").filter(|state| state.len() <= LONGEST_STATE);
             return asked::refuse(issuing, to.redirect.as_str(), state, &error);
         }
     };
@@ -34,7 +34,9 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Answer {
         Ok(browser) => browser,
         Err(error) => return asked.refuse(issuing, &OauthError::new(Oauth::ServerError, error.to_string())),
     };
-    if is_own_navigation(request.headers)
+    // A client that wants the person to be asked, or to sign in anew, has its reasons.
+    if parameters.get("prompt").is_none()
+        && is_own_navigation(request.headers)
         && let Some(name) = consent::remembered(issuing, &browser, &to.client, &asked).await
         && let Some(sign_in) = issuing.sign_in.iter().find(|sign_in| sign_in.name == name)
     {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::answer::{Answer, Oauth, OauthError};
-use super::asked::addressee;
+use super::asked::{addressee, permitted};
 use super::authorize::refused;
 use super::flow::{self, Found, Lost};
 use super::provider::{self, ProviderError};
@@ -34,7 +34,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>, name: &str) -> Answ
             tracing::warn!(event = "provider-mix-up", service = %issuing.service, provider = name, request = request.id, "an answer came from another issuer");
             return no_flow(issuing, request, Lost::State);
         }
-        Err(error) => return end(issuing, &found, &error.into()).with_cookie(&found.done),
+        Err(error) => return end(issuing, request, &found, &error.into()),
     }
     // From here on the flow is over, whatever comes of it.
     match found.take(issuing).await {
@@ -55,7 +55,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>, name: &str) -> Answ
     };
     let answer = match outcome {
         Ok(person) => finish(issuing, request, &found, person).await,
-        Err(error) => end(issuing, &found, &error),
+        Err(error) => end(issuing, request, &found, &error),
     };
     answer.with_cookie(&found.done)
 }
@@ -73,10 +73,10 @@ pub async fn finish(issuing: &Issuing, request: Request<'_>, found: &Found, pers
     }
 }
 
-/// An error goes back to the client only if its redirect URI is still permitted.
-fn end(issuing: &Issuing, found: &Found, error: &OauthError) -> Answer {
+/// An error goes back to the client only if its redirect URI is still permitted; otherwise the person is told.
+fn end(issuing: &Issuing, request: Request<'_>, found: &Found, error: &OauthError) -> Answer {
     let asked = &found.flow.asked;
-    if super::asked::permitted(issuing, &asked.redirect) { asked.refuse(issuing, error) } else { error.answer() }
+    if permitted(issuing, &asked.redirect) { asked.refuse(issuing, error) } else { refused(request, error) }
 }
 
 fn not_signed_in() -> OauthError {

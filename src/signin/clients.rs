@@ -13,7 +13,11 @@ use crate::oauth::client_metadata::{AuthMethod, ClientMetadata, is_document_url}
 use crate::oauth::redirect::{AllowedRedirect, RedirectUri};
 
 /// Seconds for which a registered client that has been used is kept.
-pub const USED: i64 = 90 * 24 * 3600;
+const USED: i64 = 90 * 24 * 3600;
+/// Seconds after which the row of a client is written again for that.
+const OFTEN: i64 = 3600;
+/// The print of every client that registered: what it said once, it said for good.
+const REGISTERED: &str = "registered";
 
 /// A client.
 #[derive(Debug)]
@@ -85,11 +89,21 @@ pub fn row_name(issuing: &Issuing, id: &str) -> String {
     format!("{} {id}", issuing.issuer)
 }
 
-/// A client that has signed somebody in is kept longer than one that only registered.
-pub async fn keep(issuing: &Issuing, id: &str) {
+/// A registered client that signs somebody in, or is used, is kept longer than one that only registered.
+pub async fn keep(issuing: &Issuing, client: &Client) {
+    if client.print == REGISTERED {
+        keep_for(issuing, &client.id, USED, "used").await;
+    }
+}
+
+/// Keeps the registered client called `id` for `lifetime` seconds from now on, if it would be gone before.
+pub async fn keep_for(issuing: &Issuing, id: &str, lifetime: i64, owner: &str) {
     let vault = &issuing.works.vault;
     let Ok(Some(entry)) = vault.get::<Registered>(Table::Clients, &row_name(issuing, id)).await else { return };
-    let kept = vault.replace(Table::Clients, &entry, &entry.value, USED, "used").await;
+    if entry.expires() - vault.now() > lifetime - OFTEN {
+        return;
+    }
+    let kept = vault.replace(Table::Clients, &entry, &entry.value, lifetime, owner).await;
     if let Err(error) = kept {
         tracing::debug!(%error, "a client was not kept longer");
     }
@@ -154,7 +168,7 @@ fn registered(id: &str, client: &Registered) -> Client {
         redirects: allowed(&client.redirects),
         proof,
         grants: Grants { code: true, refresh: client.refreshes, service: false },
-        print: "registered".to_owned(),
+        print: REGISTERED.to_owned(),
     }
 }
 

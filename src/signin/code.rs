@@ -40,8 +40,13 @@ impl Person {
     /// The subject of the gateway's own tokens: a provider's name and a colon stand before what the provider says, so that
     /// no person can be called like a client (RFC 9700 section 4.15) or like another provider's.
     fn subject(&self) -> String {
-        format!("{}:{}", self.provider, self.subject)
+        subject(&self.provider, &self.subject)
     }
+}
+
+/// How the gateway calls somebody whom a provider calls `name`.
+pub fn subject(provider: &str, name: &str) -> String {
+    format!("{provider}:{name}")
 }
 
 /// A code as it is kept.
@@ -66,11 +71,13 @@ pub async fn issue(
     person: Person,
     address: IpAddr,
 ) -> Result<String, OauthError> {
-    let now = issuing.works.clock.unix();
+    let (now, subject) = (issuing.works.clock.unix(), person.subject());
+    let gone = || OauthError::new(Oauth::AccessDenied, "nobody vouches for the person any more");
     let grant = Grant {
         client: client.id.clone(),
         redirect: asked.redirect.clone(),
-        subject: person.subject(),
+        print: issuing.standing.print(&subject).ok_or_else(gone)?.clone(),
+        subject,
         claims: grant::mapped(issuing, &person.claims),
         provider: person.provider,
         tokens: person.tokens,
@@ -129,18 +136,24 @@ pub async fn redeem(issuing: &Issuing, client: &Client, parameters: &Parameters)
     }
     // By the policy as it is now: a redirect URI that was removed gets no token.
     addressee(issuing, &client.id, redirect).await.map_err(|_| refused("the redirect URI is no longer permitted"))?;
+    if !held.grant.is_vouched(issuing) {
+        return Err(refused("nobody vouches for the person any more"));
+    }
     let id = random_text().map_err(|error| OauthError::new(Oauth::ServerError, error.to_string()))?;
     let mut used = Code { redeemed: Some(id.clone()), ..held.clone() };
     used.grant.tokens = None;
-    // Of many redemptions at once, one succeeds.
-    if !vault.replace(Table::Codes, &entry, &used, REMEMBERED, "redeemed").await? {
-        return Err(unknown());
-    }
     if used.grant.is_revoked(issuing, &id) {
         return Err(refused("the subject or the client is revoked"));
     }
-    clients::keep(issuing, &client.id).await;
-    grant::begin(issuing, client, &id, &held.grant).await
+    // First the grant and then the code that names it: whoever finds the code redeemed finds a grant to revoke.
+    grant::begin(issuing, &id, &held.grant).await?;
+    // Of many redemptions at once, one succeeds.
+    if !vault.replace(Table::Codes, &entry, &used, REMEMBERED, "redeemed").await? {
+        grant::forget(issuing, &id).await?;
+        return Err(unknown());
+    }
+    clients::keep(issuing, client).await;
+    grant::tokens(issuing, client, &id, &held.grant, &held.grant.scopes).await
 }
 
 /// 43 to 128 unreserved characters (RFC 7636 section 4.1).

@@ -23,46 +23,81 @@ const LONGEST: i64 = 24 * 3600;
 /// The metadata document of the client at the URL `id`, good at least in that it is its own.
 pub async fn client(issuing: &Issuing, id: &str) -> Result<Bytes, OauthError> {
     let good = |document: &Bytes| ClientMetadata::document(id, document).map(drop).map_err(|error| error.to_string());
-    fetched(issuing, id, LARGEST, good).await.map_err(|cause| {
+    let name = format!("client {id}");
+    fetched(issuing, (&name, id), LARGEST, good).await.map_err(|failure| {
+        let (cause, error) = failure.told("the client's metadata document");
         tracing::info!(event = "client-document-refused", service = %issuing.service, client = id, cause, "a client's document was refused");
-        OauthError::new(Oauth::InvalidClient, "the client's metadata document cannot be had or is not acceptable")
+        error
     })
 }
 
 /// The key set at the URL `uri` of a client.
 pub async fn keys(issuing: &Issuing, uri: &Url) -> Result<Bytes, OauthError> {
-    fetched(issuing, uri.as_str(), LARGEST_KEYS, |_| Ok(())).await.map_err(|cause| {
+    // What is good as keys is not yet good as a client, though it be at the same URL.
+    let name = format!("keys {uri}");
+    fetched(issuing, (&name, uri.as_str()), LARGEST_KEYS, |_| Ok(())).await.map_err(|failure| {
+        let (cause, error) = failure.told("the key set of the client");
         tracing::info!(event = "client-keys-refused", service = %issuing.service, cause, "a client's keys were refused");
-        OauthError::new(Oauth::InvalidClient, "the client's keys cannot be had")
+        error
     })
+}
+
+/// Why there is no document, for the log.
+enum Failure {
+    /// Whoever has it does not answer now, or the gateway asks too many at once.
+    Silent(String),
+    /// What is there is not acceptable.
+    Unacceptable(String),
+}
+
+impl Failure {
+    /// The cause, and what the client is told: of one that cannot be reached for a moment nothing is known, and nobody is
+    /// signed out for it.
+    fn told(self, what: &str) -> (String, OauthError) {
+        match self {
+            Self::Silent(cause) => {
+                (cause, OauthError::new(Oauth::TemporarilyUnavailable, format!("{what} cannot be had at the moment")))
+            }
+            Self::Unacceptable(cause) => {
+                (cause, OauthError::new(Oauth::InvalidClient, format!("{what} is not there or not acceptable")))
+            }
+        }
+    }
 }
 
 async fn fetched(
     issuing: &Issuing,
-    url: &str,
+    (name, url): (&str, &str),
     largest: usize,
     good: impl Fn(&Bytes) -> Result<(), String>,
-) -> Result<Bytes, String> {
+) -> Result<Bytes, Failure> {
+    use Failure::{Silent, Unacceptable};
     let (documents, now) = (&issuing.works.documents, issuing.works.clock.unix());
-    if let Some(document) = documents.get(url, now) {
+    if let Some(document) = documents.get(name, now) {
         return Ok(document);
     }
+    let _turn = documents.turn().ok_or_else(|| Silent("too many are fetched at once".to_owned()))?;
     let request = Request::get(url).header(ACCEPT, "application/json").body(Bytes::new());
-    let answer = issuing.works.fetch.send(Target::Stranger, request.map_err(|error| error.to_string())?).await;
-    let answer = answer.map_err(|error| error.to_string())?;
-    if answer.status() != StatusCode::OK {
-        return Err(format!("status {}", answer.status().as_u16()));
+    let request = request.map_err(|error| Unacceptable(error.to_string()))?;
+    let answer = issuing.works.fetch.send(Target::Stranger, request).await;
+    let answer = answer.map_err(|error| Silent(error.to_string()))?;
+    match answer.status() {
+        StatusCode::OK => {}
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            return Err(Silent(format!("status {}", status.as_u16())));
+        }
+        status => return Err(Unacceptable(format!("status {}", status.as_u16()))),
     }
     if !is_json(answer.headers()) {
-        return Err("it is not application/json".to_owned());
+        return Err(Unacceptable("it is not application/json".to_owned()));
     }
     if answer.body().len() > largest {
-        return Err(format!("it is larger than {largest} bytes"));
+        return Err(Unacceptable(format!("it is larger than {largest} bytes")));
     }
     let lifetime = lifetime(answer.headers());
     let document = answer.into_body();
-    good(&document)?;
-    documents.keep(url, document.clone(), now + lifetime);
+    good(&document).map_err(Unacceptable)?;
+    documents.keep(name, document.clone(), now + lifetime);
     Ok(document)
 }
 

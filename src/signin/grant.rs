@@ -13,11 +13,14 @@ use subtle::ConstantTimeEq as _;
 use super::answer::{Answer, Oauth, OauthError};
 use super::clients::Client;
 use super::provider::ProviderTokens;
-use crate::engine::issuing::{ClaimSource, Issuing};
+use crate::engine::issuing::{ClaimSource, Issuing, LONGEST_TOKEN};
 use crate::engine::revocations::Asker;
+use crate::engine::standing::Print;
 use crate::engine::store::Table;
 use crate::engine::vault::{VaultError, mac_of, random_text};
 
+/// The `typ` of access tokens (RFC 9068 section 2.1).
+const TYPE: &str = "at+jwt";
 /// What stands before every refresh token.
 const MARK: &str = "pr1";
 
@@ -32,6 +35,8 @@ pub struct Grant {
     pub subject: String,
     /// The provider that vouched for the person.
     pub provider: String,
+    /// The print of whoever vouched: when the policy has another one, the grant ends.
+    pub print: Print,
     /// Claims for its tokens.
     pub claims: Map<String, Value>,
     /// Its scopes.
@@ -51,6 +56,11 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether whoever vouched for the person still does, by the policy as it is now.
+    pub fn is_vouched(&self, issuing: &Issuing) -> bool {
+        issuing.standing.print(&self.subject) == Some(&self.print)
+    }
+
     /// Whether an operator has revoked it, or whom it is about.
     pub fn is_revoked(&self, issuing: &Issuing, id: &str) -> bool {
         let asker = Asker {
@@ -121,11 +131,11 @@ pub fn row_name(issuing: &Issuing, id: &str) -> String {
     format!("{} {id}", issuing.issuer)
 }
 
-/// Begins a grant and answers with its first tokens.
+/// Begins a grant.
 ///
 /// # Errors
 /// It cannot be kept.
-pub async fn begin(issuing: &Issuing, client: &Client, id: &str, grant: &Grant) -> Result<Answer, OauthError> {
+pub async fn begin(issuing: &Issuing, id: &str, grant: &Grant) -> Result<(), OauthError> {
     if grant.renewable || grant.tokens.is_some() {
         let name = row_name(issuing, id);
         let kept = issuing.works.vault.add(Table::Grants, &name, grant, grant.left(issuing), &grant.subject);
@@ -133,7 +143,15 @@ pub async fn begin(issuing: &Issuing, client: &Client, id: &str, grant: &Grant) 
             return Err(OauthError::new(Oauth::ServerError, "try again"));
         }
     }
-    tokens(issuing, client, id, grant, &grant.scopes).await
+    Ok(())
+}
+
+/// Takes a grant back of which nobody has heard.
+///
+/// # Errors
+/// The store cannot be asked.
+pub async fn forget(issuing: &Issuing, id: &str) -> Result<(), VaultError> {
+    issuing.works.vault.take::<Grant>(Table::Grants, &row_name(issuing, id)).await.map(drop)
 }
 
 /// An access token for some of the scopes of a grant, and the refresh token of its turn.
@@ -150,7 +168,9 @@ pub async fn tokens(
     let mut claims = grant.claims.clone();
     claims.insert("sid".to_owned(), id.into());
     let lifetime = issuing.lifetimes.access;
-    let access = access_token(issuing, &grant.subject, &grant.client, scopes, claims, lifetime).await?;
+    let claims = registered(issuing, (&grant.subject, &grant.client), scopes, claims, lifetime)?;
+    let works = &issuing.works;
+    let access = works.keyring.sign_vouched(&works.vault, TYPE, claims, &grant.print).await?;
     let mut body = answer(&access, lifetime, scopes);
     if client.grants.refresh {
         body["refresh_token"] = refresh_token(issuing, id, grant).into();
@@ -163,18 +183,28 @@ pub fn answer(access: &str, lifetime: i64, scopes: &[String]) -> Value {
     json!({ "access_token": access, "token_type": "Bearer", "expires_in": lifetime, "scope": scopes.join(" ") })
 }
 
-/// An access token for this service alone (RFC 9068 section 2.2).
+/// An access token for a machine.
 ///
 /// # Errors
 /// It cannot be signed.
 pub async fn access_token(
     issuing: &Issuing,
-    subject: &str,
     client: &str,
+    scopes: &[String],
+    lifetime: i64,
+) -> Result<String, OauthError> {
+    let claims = registered(issuing, (client, client), scopes, Map::new(), lifetime)?;
+    Ok(issuing.works.keyring.sign(&issuing.works.vault, TYPE, &claims).await?)
+}
+
+/// The claims of an access token for this service alone (RFC 9068 section 2.2).
+fn registered(
+    issuing: &Issuing,
+    (subject, client): (&str, &str),
     scopes: &[String],
     mut claims: Map<String, Value>,
     lifetime: i64,
-) -> Result<String, OauthError> {
+) -> Result<Map<String, Value>, OauthError> {
     let now = issuing.works.clock.unix();
     let id = random_text().map_err(|error| OauthError::new(Oauth::ServerError, error.to_string()))?;
     let registered = json!({
@@ -184,7 +214,7 @@ pub async fn access_token(
     if let Value::Object(registered) = registered {
         claims.extend(registered);
     }
-    Ok(issuing.works.keyring.sign(&issuing.works.vault, "at+jwt", &claims).await?)
+    Ok(claims)
 }
 
 /// Changes a grant, whatever else changes it meanwhile. `None` when it is over.
@@ -220,8 +250,9 @@ pub async fn revoke(issuing: &Issuing, id: &str) -> Result<(), VaultError> {
     let works = &issuing.works;
     // First the tokens that are out, then the grant: whoever is interrupted in between leaves nothing open, and one that
     // fails does not keep the other from being done.
-    let tokens = works.revocations.revoke(&works.vault, id, issuing.lifetimes.access + LEEWAY).await;
-    works.vault.take::<Grant>(Table::Grants, &row_name(issuing, id)).await?;
+    // The policy may have had longer-lived tokens when they were issued than it has now.
+    let tokens = works.revocations.revoke(&works.vault, id, LONGEST_TOKEN + LEEWAY).await;
+    forget(issuing, id).await?;
     tokens
 }
 

@@ -30,6 +30,7 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
         let entry = issuing.works.vault.get::<Grant>(Table::Grants, &grant::row_name(issuing, presented.id)).await?;
         let good = |grant: &Grant| {
             !grant.is_revoked(issuing, presented.id)
+                && grant.is_vouched(issuing)
                 && grant.client == client.id
                 && grant.turn == presented.turn
                 && presented.is_of(issuing, grant)
@@ -79,6 +80,7 @@ pub async fn access(issuing: &Issuing, token: &str, client: &str) -> Result<Opti
         && unverified.header.token_type.as_deref() == Some("at+jwt")
         && text("client_id") == Some(client)
         && claims.get("exp").and_then(Value::as_i64).is_some_and(|expires| works.clock.unix() < expires)
-        && !revoked;
+        && !revoked
+        && issuing.standing.covers(&works.keyring, kid, &claims);
     Ok(good.then_some(claims))
 }

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::Request;
 use super::answer::Answer;
 use super::browser::{cookie, is_foreign_form, set_cookie};
+use super::code::subject;
 use super::pages::{self, STYLE};
 use crate::engine::issuing::Issuing;
+use crate::engine::standing::Print;
 use crate::engine::store::Table;
 use crate::engine::vault::{VaultError, random_text};
 
@@ -23,21 +25,36 @@ pub struct Login {
     pub provider: String,
     /// The person's name.
     pub user: String,
+    /// The print of name and password: with another password the person signs in again.
+    pub print: Print,
+}
+
+/// Somebody who has signed in.
+pub struct Known {
+    /// The person's name.
+    pub user: String,
+    /// The cookie that makes the browser remember for eight hours more.
+    pub cookie: String,
 }
 
 /// The person who has signed in to `provider` in this browser.
 ///
 /// # Errors
 /// The store cannot be asked.
-pub async fn known(issuing: &Issuing, headers: &HeaderMap, provider: &str) -> Result<Option<String>, VaultError> {
+pub async fn known(issuing: &Issuing, headers: &HeaderMap, provider: &str) -> Result<Option<Known>, VaultError> {
     let Some(id) = cookie(issuing, headers, COOKIE) else { return Ok(None) };
     let vault = &issuing.works.vault;
     let Some(entry) = vault.get::<Login>(Table::Logins, &row_name(issuing, &id)).await? else { return Ok(None) };
-    if entry.value.provider != provider {
+    let login = &entry.value;
+    if login.provider != provider || print(issuing, provider, &login.user) != Some(&login.print) {
         return Ok(None);
     }
-    vault.replace(Table::Logins, &entry, &entry.value, IDLE, &entry.value.user).await?;
-    Ok(Some(entry.value.user))
+    vault.replace(Table::Logins, &entry, login, IDLE, &login.user).await?;
+    Ok(Some(Known { user: login.user.clone(), cookie: set_cookie(issuing, COOKIE, &id, IDLE) }))
+}
+
+fn print<'a>(issuing: &'a Issuing, provider: &str, user: &str) -> Option<&'a Print> {
+    issuing.standing.print(&subject(provider, user))
 }
 
 /// Remembers that `user` has signed in, under a new name: whoever knew the old cookie knows nothing. Returns the cookie.
@@ -47,7 +64,8 @@ pub async fn known(issuing: &Issuing, headers: &HeaderMap, provider: &str) -> Re
 pub async fn begin(issuing: &Issuing, headers: &HeaderMap, provider: &str, user: &str) -> Result<String, VaultError> {
     end(issuing, headers).await?;
     let id = random_text()?;
-    let login = Login { provider: provider.to_owned(), user: user.to_owned() };
+    let print = print(issuing, provider, user).cloned().unwrap_or_default();
+    let login = Login { provider: provider.to_owned(), user: user.to_owned(), print };
     issuing.works.vault.add(Table::Logins, &row_name(issuing, &id), &login, IDLE, user).await?;
     Ok(set_cookie(issuing, COOKIE, &id, IDLE))
 }

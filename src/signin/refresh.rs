@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Oauth, OauthError};
 use super::asked::{addressee, check_resource};
-use super::clients::Client;
+use super::clients::{self, Client};
 use super::grant::{self, Grant, Presented};
-use super::vouching;
-use crate::engine::issuing::{Issuing, SignInKind};
+use super::{local, vouching};
+use crate::engine::issuing::Issuing;
 use crate::engine::store::Table;
 use crate::oauth::form::Parameters;
 
@@ -40,7 +40,7 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
         if addressee(issuing, &client.id, &held.redirect).await.is_err() {
             return Err(OauthError::new(Oauth::InvalidGrant, "the redirect URI of the grant is no longer permitted"));
         }
-        if !is_known(issuing, held) {
+        if !held.is_vouched(issuing) {
             return Err(OauthError::new(Oauth::InvalidGrant, "nobody vouches for the person any more"));
         }
         let scopes = narrowed(held, parameters.get("scope"))?;
@@ -48,8 +48,12 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
             vouching::vouch(issuing, presented.id, held).await?;
             vouched = true;
         } else if presented.turn == held.turn {
-            let turned = Grant { turn: held.turn.saturating_add(1), turned: now, ..held.clone() };
+            let mut turned = Grant { turn: held.turn.saturating_add(1), turned: now, ..held.clone() };
+            if let Some(claims) = local::claims(issuing, &held.provider, &held.subject) {
+                turned.claims = grant::mapped(issuing, &claims);
+            }
             if vault.replace(Table::Grants, &entry, &turned, turned.left(issuing), &turned.subject).await? {
+                clients::keep(issuing, client).await;
                 return grant::tokens(issuing, client, presented.id, &turned, &scopes).await;
             }
         } else if presented.turn.checked_add(1) == Some(held.turn) && now - held.turned <= GRACE {
@@ -61,17 +65,6 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
         }
     }
     Err(OauthError::new(Oauth::TemporarilyUnavailable, "another refresh is under way"))
-}
-
-/// Whether the provider that vouched for the person still signs people in here, and a local one still knows the name.
-fn is_known(issuing: &Issuing, grant: &Grant) -> bool {
-    let Some(sign_in) = issuing.sign_in.iter().find(|sign_in| sign_in.name == grant.provider) else { return false };
-    match &sign_in.kind {
-        SignInKind::Oidc(_) | SignInKind::GitHub(_) => true,
-        SignInKind::Local(users) => {
-            users.iter().any(|user| grant.subject.strip_prefix(&sign_in.name) == Some(&format!(":{}", user.name)))
-        }
-    }
 }
 
 /// The scopes of the next access token: all of the grant's, or those asked for, which may only be fewer.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Request;
 use super::answer::{Answer, Oauth, OauthError};
 use super::asked::permitted;
-use super::clients::{Registered, hex, row_name};
+use super::clients::{self, Registered, hex, row_name};
 use crate::engine::issuing::Issuing;
 use crate::engine::limits::network;
 use crate::engine::store::Table;
@@ -86,7 +86,9 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
     let owner = network(request.address).to_string();
     let vault = &issuing.works.vault;
     match vault.add(Table::Clients, &row_name(issuing, &id), &client, UNUSED, &owner).await {
-        Ok(_) => {}
+        Ok(true) => {}
+        // It is told that it is registered, so that it must not be forgotten sooner than another.
+        Ok(false) => clients::keep_for(issuing, &id, UNUSED, &owner).await,
         Err(VaultError::Full) => {
             tracing::warn!(event = "registrations-full", service = %issuing.service, "no more clients can register for now");
             return wrong(

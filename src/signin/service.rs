@@ -1,7 +1,6 @@
 //! Tokens for machines (RFC 6749 section 4.4): for clients of the policy that prove who they are.
 
 use http::StatusCode;
-use serde_json::Map;
 
 use super::answer::{Answer, Oauth, OauthError};
 use super::asked::check_resource;
@@ -33,6 +32,6 @@ pub async fn issue(issuing: &Issuing, client: &Client, parameters: &Parameters) 
         }
     };
     let lifetime = issuing.lifetimes.service;
-    let access = grant::access_token(issuing, &client.id, &client.id, &scopes, Map::new(), lifetime).await?;
+    let access = grant::access_token(issuing, &client.id, &scopes, lifetime).await?;
     Ok(Answer::value(StatusCode::OK, &grant::answer(&access, lifetime, &scopes)))
 }

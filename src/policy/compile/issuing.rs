@@ -13,13 +13,14 @@ use crate::engine::credential::CredentialCache;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::desk::Desk;
 use crate::engine::documents::Documents;
-use crate::engine::issuing::{Issuing, Throttle, Works};
+use crate::engine::issuing::{Issuing, LONGEST_TOKEN, Throttle, Works};
 use crate::engine::keyring::Keyring;
 use crate::engine::limits::Shared;
 use crate::engine::provider::Provider;
 use crate::engine::revocations::Revocations;
 use crate::engine::service::Published;
 use crate::engine::session::Sealer;
+use crate::engine::standing::Standing;
 use crate::engine::store::Store;
 use crate::engine::vault::{RandomFailed, Vault, VaultError, random};
 use crate::oauth::jws::Algorithm;
@@ -35,9 +36,6 @@ use crate::stores::{self, OpenError, Opened, Settings};
 const REVOCATIONS: Duration = Duration::from_millis(500);
 /// How often they are read even if none has changed, to forget those that have ended.
 const REREAD: u32 = 120;
-
-/// No token of the gateway lives longer, in seconds.
-const LONGEST_TOKEN: i64 = 24 * 3600;
 
 /// Everything that outlives a snapshot.
 #[derive(Debug)]
@@ -65,6 +63,7 @@ pub(super) struct Workshop {
 struct Issuer {
     service: String,
     algorithm: Algorithm,
+    standing: Arc<Standing>,
     provider: Arc<dyn Provider>,
 }
 
@@ -226,7 +225,9 @@ impl Workshop {
             throttle: Arc::clone(&self.throttle),
         };
         let issuer: Arc<str> = model.resource.as_str().into();
-        let provider = self.provider(&model.name, &issuer, server.algorithm, &works);
+        let AuthorizationServer { sign_in, clients, registration, client_documents, .. } = server;
+        let standing = Arc::new(Standing::new(sign_in, clients, *registration, *client_documents));
+        let provider = self.provider(&model.name, &issuer, server.algorithm, (&works, &standing));
         let metadata = ServerMetadata {
             issuer: &issuer,
             scopes: &model.default_scopes,
@@ -248,19 +249,28 @@ impl Workshop {
             scopes: server.scopes.clone(),
             lifetimes: server.lifetimes,
             sign_in: server.sign_in.clone(),
+            standing,
             issuer,
             works,
         };
         Ok((Arc::new(issuing), provider))
     }
 
-    fn provider(&mut self, service: &str, issuer: &Arc<str>, algorithm: Algorithm, works: &Works) -> Arc<dyn Provider> {
-        let known = self.own.get(issuer);
-        if let Some(known) = known.filter(|known| known.service == service && known.algorithm == algorithm) {
+    fn provider(
+        &mut self,
+        service: &str,
+        issuer: &Arc<str>,
+        algorithm: Algorithm,
+        (works, standing): (&Works, &Arc<Standing>),
+    ) -> Arc<dyn Provider> {
+        let is_same =
+            |known: &&Issuer| known.service == service && known.algorithm == algorithm && known.standing == *standing;
+        if let Some(known) = self.own.get(issuer).filter(is_same) {
             return Arc::clone(&known.provider);
         }
-        let provider: Arc<dyn Provider> = Arc::new(Own::new(service, Arc::clone(issuer), works));
-        let running = Issuer { service: service.to_owned(), algorithm, provider: Arc::clone(&provider) };
+        let provider: Arc<dyn Provider> = Arc::new(Own::new(service, Arc::clone(issuer), works, Arc::clone(standing)));
+        let standing = Arc::clone(standing);
+        let running = Issuer { service: service.to_owned(), algorithm, standing, provider: Arc::clone(&provider) };
         self.own.insert(Arc::clone(issuer), running);
         provider
     }
@@ -407,16 +417,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let issuer: Arc<str> = "https://m.example/a".into();
         let before = works(&mut workshop, &clock);
-        let one = workshop.provider("a", &issuer, Algorithm::Es256, &before);
-        let again = workshop.provider("a", &issuer, Algorithm::Es256, &before);
+        let nobody: Arc<Standing> = Arc::default();
+        let one = workshop.provider("a", &issuer, Algorithm::Es256, (&before, &nobody));
+        let again = workshop.provider("a", &issuer, Algorithm::Es256, (&before, &Arc::default()));
         assert_eq!(one.generation(), again.generation());
-        let algorithm = workshop.provider("a", &issuer, Algorithm::EdDsa, &before);
+        let algorithm = workshop.provider("a", &issuer, Algorithm::EdDsa, (&before, &nobody));
         assert_ne!(one.generation(), algorithm.generation());
-        let other = workshop.provider("b", &issuer, Algorithm::EdDsa, &before);
+        let other = workshop.provider("b", &issuer, Algorithm::EdDsa, (&before, &nobody));
         assert_ne!(other.generation(), algorithm.generation());
+        let open = Arc::new(Standing::new(&[], &[], true, true));
+        let others = workshop.provider("b", &issuer, Algorithm::EdDsa, (&before, &open));
+        assert_ne!(other.generation(), others.generation(), "what was verified of people is verified anew");
         workshop.take_over(&Settings::Memory, &[held(&folder, &"a".repeat(40))], &Handle::current()).unwrap();
         let after = works(&mut workshop, &clock);
-        assert_ne!(workshop.provider("b", &issuer, Algorithm::EdDsa, &after).generation(), other.generation());
+        let anew = workshop.provider("b", &issuer, Algorithm::EdDsa, (&after, &open));
+        assert_ne!(anew.generation(), others.generation());
         assert!(Arc::ptr_eq(&before.keyring, &after.keyring) && Arc::ptr_eq(&before.throttle, &after.throttle));
         assert!(Arc::ptr_eq(&before.revocations, &after.revocations));
     }

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::redirects::redirects;
 use crate::diagnostics::Diagnostic;
 use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn};
+use crate::engine::standing::VOUCHER;
 use crate::oauth::jws::Algorithm;
 use crate::oauth::url::ResourceUrl;
 use crate::policy::document::PolicyDocument;
@@ -21,7 +22,7 @@ use crate::policy::{codes, suggest};
 const POINTER: &str = "/authorization_server";
 /// Claims that the gateway writes itself, or by which a token is told from others (RFC 7519 section 4.1, RFC 9068 section
 /// 2.2, OpenID Connect Core sections 2 and 3, RFC 7800, RFC 8693, RFC 8417).
-pub(super) const RESERVED_CLAIMS: [&str; 24] = [
+pub(super) const RESERVED_CLAIMS: [&str; 25] = [
     "act",
     "at_hash",
     "aud",
@@ -46,6 +47,7 @@ pub(super) const RESERVED_CLAIMS: [&str; 24] = [
     "sid",
     "sub",
     "typ",
+    VOUCHER,
 ];
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;

@@ -1,6 +1,9 @@
 //! The endpoints with every object but the store made anew for each step.
 
+mod clients;
 mod github;
+mod people;
+mod race;
 mod vouching;
 mod world;
 

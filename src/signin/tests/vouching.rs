@@ -77,6 +77,7 @@ pub fn tokens_of(issuer: &str, until: Option<i64>, refresh: Option<&str>) -> Gra
         redirect: CALLBACK.into(),
         subject: "corp:alice".into(),
         provider: "corp".into(),
+        print: String::new(),
         claims: serde_json::Map::new(),
         scopes: Vec::new(),
         secret: String::new(),

@@ -14,8 +14,9 @@ use super::super::*;
 use crate::engine::clock::Clock;
 use crate::engine::documents::Documents;
 use crate::engine::fetch::{Fetch, FetchError, Target};
-use crate::engine::issuing::{Lifetimes, ScopeWords, SignIn, SignInKind, Throttle, User, Works};
+use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn, SignInKind, Throttle, User, Works};
 use crate::engine::keyring::Keyring;
+use crate::engine::standing::Standing;
 use crate::engine::store::Store;
 use crate::engine::vault::Vault;
 use crate::oauth::jws::Algorithm;
@@ -85,16 +86,33 @@ pub struct World {
     pub network: Arc<Network>,
     clock: Arc<SetClock>,
     pub keys: Vec<&'static [u8]>,
+    /// The people of the local provider.
+    pub users: Vec<User>,
+    pub lifetimes: Lifetimes,
 }
 
 impl World {
     pub fn new() -> Self {
+        Self::over(|clock| Arc::new(Memory::new(clock)))
+    }
+
+    /// A world whose store is this one.
+    pub fn over(store: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn Store>) -> Self {
         let clock = Arc::new(SetClock(AtomicI64::new(1_800_000_000)));
         let world = Self {
-            store: Arc::new(Memory::new(Arc::clone(&clock) as Arc<dyn Clock>)),
+            store: store(Arc::clone(&clock) as Arc<dyn Clock>),
             network: Arc::default(),
             clock,
             keys: vec![b"a key of the installation, 32 bytes"],
+            users: vec![alice()],
+            lifetimes: Lifetimes {
+                access: 3600,
+                service: 3600,
+                code: 60,
+                refresh_idle: 86_400,
+                refresh: 200_000,
+                outage: 0,
+            },
         };
         world.publishes(&document(CALLBACK));
         world
@@ -117,7 +135,8 @@ impl World {
     pub fn issuing(&self) -> Arc<Issuing> {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let vault = Arc::new(Vault::new(Arc::clone(&self.store), Arc::clone(&clock), &self.keys).unwrap());
-        let users = Arc::from([User { name: "alice".into(), password: hashed(), claims: serde_json::Map::new() }]);
+        let users = self.users.clone().into();
+        let sign_in = vec![SignIn { name: "people".into(), title: "People".into(), kind: SignInKind::Local(users) }];
         Arc::new(Issuing {
             service: "files".into(),
             issuer: ISSUER.into(),
@@ -128,17 +147,11 @@ impl World {
             registration: true,
             client_documents: true,
             remember: Some(std::time::Duration::from_secs(3600)),
-            claims: Vec::new(),
+            claims: vec![ClaimSource { name: "groups".into(), from: "groups".into() }],
             scopes: vec![ScopeWords { name: "read".into(), describe: None, default: true }],
-            lifetimes: Lifetimes {
-                access: 3600,
-                service: 3600,
-                code: 60,
-                refresh_idle: 86_400,
-                refresh: 200_000,
-                outage: 0,
-            },
-            sign_in: vec![SignIn { name: "people".into(), title: "People".into(), kind: SignInKind::Local(users) }],
+            lifetimes: self.lifetimes,
+            standing: Arc::new(Standing::new(&sign_in, &[], true, true)),
+            sign_in,
             works: Works {
                 vault,
                 keyring: Arc::new(Keyring::new(Algorithm::Es256)),
@@ -203,6 +216,10 @@ impl World {
 }
 
 pub type Jar = HashMap<String, String>;
+
+pub fn alice() -> User {
+    User { name: "alice".into(), password: hashed(), claims: serde_json::Map::new() }
+}
 
 pub fn hashed() -> String {
     use argon2::password_hash::{PasswordHasher as _, SaltString};

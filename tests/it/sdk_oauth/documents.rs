@@ -82,7 +82,7 @@ async fn q02_a_document_on_this_machine_is_not_fetched_unless_its_origin_is_list
             format!("{}/authorize?{query}", scene.issuer())
         };
         let refused = Browser::new().go(&authorize(&query)).await;
-        assert_eq!((refused.status, refused.location()), (400, ""), "{listed:?}");
+        assert_eq!((refused.status, refused.location()), (503, ""), "{listed:?}: as if nobody were there");
         assert_eq!(host.connections(), 0, "{listed:?}: nothing was asked of it");
         if !listed.is_empty() {
             let allowed = query.map(|(name, value)| {

@@ -19,32 +19,59 @@ authorization_server:
 scopes:
   files:read: { describe: Read your files, default: true }
 rules:
-  - allow: { tools: [read] }
+  - allow: { tools: [read, watch] }
     scopes: [files:read]
     when: '\"eng\" in claims.groups'
 ";
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
-struct Story {
-    gateway: Gateway,
-    _upstream: Upstream,
+pub struct Story {
+    pub gateway: Gateway,
+    pub upstream: Upstream,
+}
+
+/// Runs `portcullis user`, which must succeed.
+pub fn user(arguments: &[&str], users: &std::path::Path, password: &str) {
+    let mut command = std::process::Command::new(crate::support::gateway::BINARY);
+    command.args(["user", arguments[0]]).arg(users).args(&arguments[1..]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("the command runs");
+    let input = child.stdin.take().expect("its input");
+    // One that asks for no password may have ended already.
+    drop(std::io::Write::write_all(&mut { input }, password.as_bytes()));
+    assert!(child.wait().expect("its end").success());
 }
 
 impl Story {
     async fn new() -> Self {
-        let upstream = Upstream::mcp(&["read"]).await;
+        Self::before(Upstream::mcp(&["read"]).await, "groups=[]").await
+    }
+
+    /// Alice and bob, in front of a server; bob's claim is the one that is written.
+    pub async fn before(upstream: Upstream, bob: &str) -> Self {
         let policy = POLICY.replace("UPSTREAM", &upstream.url("/mcp"));
         let setup = Gateway::new().installation("store: memory\n").policy("files", &policy);
         let users = setup.directory().join("users.yaml");
-        for (name, claim) in [("Alice", "groups=[\"eng\"]"), ("bob", "groups=[]")] {
-            let mut command = std::process::Command::new(crate::support::gateway::BINARY);
-            command.args(["user", "add"]).arg(&users).arg(name).args(["--claim", claim, "--password-stdin"]);
-            let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("the command runs");
-            let input = child.stdin.take().expect("its input");
-            std::io::Write::write_all(&mut { input }, PASSWORD.as_bytes()).expect("a password");
-            assert!(child.wait().expect("its end").success());
+        for (name, claim) in [("Alice", "groups=[\"eng\"]"), ("bob", bob)] {
+            user(&["add", name, "--claim", claim, "--password-stdin"], &users, PASSWORD);
         }
-        Self { gateway: setup.start().await, _upstream: upstream }
+        Self { gateway: setup.start().await, upstream }
+    }
+
+    /// The tokens of somebody who signs in with this password.
+    pub async fn tokens(&self, browser: &Browser, name: &str, password: &str) -> serde_json::Value {
+        let page = self.page(browser).await;
+        let entered = self.enter(browser, &page, name, password).await;
+        let code = entered.parameter("code").unwrap_or_else(|| panic!("a code: {entered:#?}"));
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", &code),
+            ("redirect_uri", CALLBACK),
+            ("client_id", "desk"),
+            ("code_verifier", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+        ];
+        let tokens = read(&Browser::new().submit(&self.gateway.url("/mcp/token"), &form).await);
+        assert!(tokens["access_token"].is_string(), "{tokens}");
+        tokens
     }
 
     fn authorize(&self) -> String {
@@ -54,7 +81,7 @@ impl Story {
     }
 
     /// From the authorization request to the sign-in page, or to what comes in its place.
-    async fn page(&self, browser: &Browser) -> Page {
+    pub async fn page(&self, browser: &Browser) -> Page {
         let page = browser.go(&self.authorize()).await;
         let form = [("request", page.field("request")), ("provider", "people".to_owned())];
         let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -63,7 +90,7 @@ impl Story {
         browser.go_with(leaving.location(), &[("sec-fetch-site", "same-origin")]).await
     }
 
-    async fn enter(&self, browser: &Browser, page: &Page, name: &str, password: &str) -> Page {
+    pub async fn enter(&self, browser: &Browser, page: &Page, name: &str, password: &str) -> Page {
         let state = page.field("state");
         let form = [("state", state.as_str()), ("name", name), ("password", password)];
         browser.submit(&self.gateway.url("/mcp/sign-in"), &form).await
@@ -74,24 +101,15 @@ impl Story {
 async fn a_person_signs_in_by_name_and_password() {
     let story = Story::new().await;
     let browser = Browser::new();
-    let page = story.page(&browser).await;
-    assert_eq!(page.status, 200, "{page:#?}");
-    let entered = story.enter(&browser, &page, " ALICE ", PASSWORD).await;
-    assert!(entered.location().starts_with(CALLBACK), "{entered:#?}");
-    let code = entered.parameter("code").expect("a code");
-    let form = [
-        ("grant_type", "authorization_code"),
-        ("code", &code),
-        ("redirect_uri", CALLBACK),
-        ("client_id", "desk"),
-        ("code_verifier", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
-    ];
-    let tokens = read(&Browser::new().submit(&story.gateway.url("/mcp/token"), &form).await);
+    assert_eq!(story.page(&browser).await.status, 200);
+    let tokens = story.tokens(&browser, " ALICE ", PASSWORD).await;
     assert_eq!(super::claims(&tokens["access_token"])["sub"], "people:alice");
     assert_eq!(super::claims(&tokens["access_token"])["groups"], serde_json::json!(["eng"]));
 
     let known = story.page(&browser).await;
     assert!(known.parameter("code").is_some(), "known in this browser: {known:#?}");
+    let cookie = known.all("set-cookie").into_iter().find(|cookie| cookie.starts_with("portcullis-login="));
+    assert!(cookie.is_some_and(|cookie| cookie.contains("Max-Age=28800")), "and for eight hours more: {known:#?}");
     let out = browser.submit(&story.gateway.url("/mcp/sign-out"), &[]).await;
     assert!(out.body.contains("signed out"), "{out:#?}");
     assert_eq!(story.page(&browser).await.status, 200, "asked again after signing out");

@@ -5,6 +5,7 @@ mod authorize;
 mod clients;
 mod consent;
 mod flow;
+mod gone;
 mod local;
 mod recorded;
 mod tokens;

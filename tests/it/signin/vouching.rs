@@ -175,7 +175,10 @@ async fn a_client_that_goes_away_in_the_middle_loses_nothing() {
 #[tokio::test]
 async fn a_provider_that_is_another_one_now_is_not_shown_the_tokens_of_before() {
     let (story, other) = (story().await, crate::support::Provider::start().await);
-    let token = refresh_token(&story).await;
+    let tokens = story.tokens().await;
+    let (access, token) = (tokens["access_token"].as_str().expect("one"), tokens["refresh_token"].as_str());
+    let token = token.expect("a refresh token").to_owned();
+    assert_eq!(story.call("read", access).await, 200, "the positive control");
     story.gateway.write_policy("files", &story.policy().replace(&story.provider.url(), &other.url()));
     let started = std::time::Instant::now();
     loop {
@@ -191,4 +194,7 @@ async fn a_provider_that_is_another_one_now_is_not_shown_the_tokens_of_before() 
     let page = story.refresh(&token).await;
     assert_eq!((page.status, error(&page).as_str()), (400, "invalid_grant"));
     assert!(other.asked("/token").is_empty() && renewals(&story) == 0);
+    story.upstream.forget();
+    assert_eq!(story.call("read", access).await, 401, "`corp:alice` is somebody else now");
+    story.upstream.assert_silent();
 }
