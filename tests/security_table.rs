@@ -21,11 +21,13 @@ fn required() -> Vec<String> {
     let flow = (1..=10).map(|number| format!("E{number:02}"));
     let consent =
         (1..=6).flat_map(|number| [format!("F{number:02}"), format!("G{number:02}"), format!("I{number:02}")]);
-    let grants = (1..=8).chain(10..=10).map(|number| format!("H{number:02}"));
+    let grants = (1..=10).map(|number| format!("H{number:02}"));
+    let servers = (1..=5).flat_map(|number| [format!("D{number:02}"), format!("J{number:02}")]);
     let once = (2..=5).map(|number| format!("C{number:02}"));
     let limits = (1..=8).map(|number| format!("O{number:02}"));
     tokens
         .chain(opaque)
+        .chain(servers)
         .chain(once)
         .chain(limits)
         .chain(flow)

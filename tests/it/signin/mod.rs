@@ -4,6 +4,7 @@ pub mod assertions;
 mod authorize;
 mod clients;
 mod consent;
+mod endpoints;
 mod flow;
 mod gone;
 mod local;

@@ -24,6 +24,8 @@ pub struct Manner {
     pub discovery: Value,
     /// The claims of the userinfo endpoint.
     pub userinfo: Value,
+    /// The code of every authorization response, in the place of a short one.
+    pub code: Option<String>,
     /// The `iss` of authorization responses; `None` sends none.
     pub iss: Option<String>,
     /// The error of authorization responses.
@@ -68,6 +70,7 @@ impl Provider {
             tokens: json!({}),
             discovery: json!({}),
             userinfo: json!({}),
+            code: None,
             iss: None,
             refuses: None,
             token_status: None,
@@ -130,6 +133,7 @@ fn answer(own: &str, request: &Request, manner: &Manner, begun: &mut Begun) -> A
         "/authorize" => {
             let asked = members(query);
             let code = format!("provider-code-{}", begun.codes.len());
+            let code = manner.code.clone().unwrap_or(code);
             let mut back = url::Url::parse(&asked["redirect_uri"]).expect("a redirect URI");
             back.query_pairs_mut().append_pair("state", &asked["state"]);
             match &manner.refuses {
