@@ -21,7 +21,7 @@ WITH_CMAKE := CMAKE=$(TOOL_CMAKE) PYTHONPATH=$(TOOLS)/cmake
 endif
 
 # What the tests run for real, beside the SDKs: a program, and the Debian package that has it.
-TEST_PACKAGES := redis-server:redis-server chromium:chromium
+TEST_PACKAGES := redis-server:redis-server chromium:chromium certutil:libnss3-tools
 
 PIP := python3 -m pip --disable-pip-version-check --no-cache-dir
 SDK_PYTHON := $(TOOLS)/python/bin/python

@@ -1,8 +1,8 @@
 // A real Chromium that a test drives by keyboard: one JSON command a line on standard input, one JSON answer a line.
 //
-//   node browser.mjs --chromium PATH --pictures DIRECTORY [--trust BASE64] [--javascript off]
+//   node browser.mjs --chromium PATH --pictures DIRECTORY [--trust FILE] [--javascript off]
 //
-// `--trust` names the SHA-256 of a public key whose certificate is taken as good (a test's own authority).
+// `--trust` names the certificate of an authority that this browser trusts as if its person had imported it.
 //
 //   {"do": "open"}                      a new tab; the answer's `tab` is its number
 //   {"do": "go", "url": URL}            types an address; `back` goes back
@@ -12,6 +12,7 @@
 //   {"do": "look", "name": NAME}        axe-core, overflow and pictures in two sizes and both colour schemes
 //   {"do": "tamper"}                    tries what the page's content security policy must stop
 //   {"do": "cookies"}                   what the browser keeps
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -29,13 +30,22 @@ const SIZES = [{ width: 360, height: 740 }, { width: 1280, height: 800 }];
 const PATIENCE = 15_000;
 const profile = mkdtempSync(join(tmpdir(), 'portcullis-chromium-'));
 
+if (given.trust) {
+    const folder = join(profile, '.pki/nssdb');
+    mkdirSync(folder, { recursive: true });
+    const certutil = (...words) => execFileSync('certutil', ['-d', `sql:${folder}`, ...words]);
+    certutil('-N', '--empty-password');
+    certutil('-A', '-n', 'authority', '-t', 'C,,', '-i', given.trust);
+}
+
 const context = await chromium.launchPersistentContext(profile, {
     executablePath: given.chromium,
     args: [
         '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync',
-        ...(given.trust ? [`--ignore-certificate-errors-spki-list=${given.trust}`] : [])
+        '--disable-component-update', '--disable-sync'
     ],
+    // Chromium looks for a person's own authorities in the home directory.
+    env: { ...process.env, HOME: profile },
     viewport: SIZES[1],
     timeout: PATIENCE
 });

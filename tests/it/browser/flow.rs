@@ -40,7 +40,8 @@ async fn a_person_lets_an_sdk_client_in_over_tls_by_keyboard_alone() {
     let authority = Authority::of("127.0.0.1");
     let scene = Scene::over_tls(&authority).await;
     let steps = json!([call("echo", &json!({"message": "hi"})), call("delete_users", &json!({"id": "1"}))]);
-    let (chromium, stranger) = (Chromium::trusting(&authority.print).await, Chromium::start().await);
+    let (chromium, stranger) =
+        (Chromium::trusting(&scene.gateway.directory().join("ca.pem")).await, Chromium::start().await);
     let tab = chromium.tab().await;
     let mut client = Sdk::TypeScriptModern.command(&scene.issuer(), &steps);
     client.env("NODE_EXTRA_CA_CERTS", scene.gateway.directory().join("ca.pem"));

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,8 +17,6 @@ pub struct Authority {
     pub ca: String,
     pub chain: String,
     pub key: String,
-    /// SHA-256 of the public key of the certificate, as Chromium wants to hear it.
-    pub print: String,
     server: Arc<ServerConfig>,
 }
 
@@ -38,13 +33,12 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![host.to_owned()]).expect("a host");
         let certificate = params.signed_by(&key, &authority).expect("a certificate");
-        let print = STANDARD.encode(Sha256::digest(key.subject_public_key_info()));
         let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let server = ServerConfig::builder().with_no_client_auth();
         let server =
             server.with_single_cert(vec![certificate.der().clone()], secret).expect("a certificate and its key");
         let (chain, key) = (certificate.pem(), key.serialize_pem());
-        Self { ca: authority.pem(), chain, key, print, server: Arc::new(server) }
+        Self { ca: authority.pem(), chain, key, server: Arc::new(server) }
     }
 }
 

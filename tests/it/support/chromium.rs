@@ -55,9 +55,9 @@ impl Chromium {
         Self::with(&[]).await
     }
 
-    /// The same, which takes the certificate of this public key as good (base64 of its SHA-256).
-    pub async fn trusting(key: &str) -> Self {
-        Self::with(&["--trust", key]).await
+    /// The same, whose person has imported the authority in this file.
+    pub async fn trusting(authority: &Path) -> Self {
+        Self::with(&["--trust", &authority.display().to_string()]).await
     }
 
     async fn with(options: &[&str]) -> Self {
