@@ -36,7 +36,7 @@
 //!
 //! ```text
 //! front filter    one Host, one Authorization, one framing, no dot segments, a deadline for the head
-//! address         who is asking, through trusted proxies; too many failures end here
+//! address         who is asking, through trusted proxies; too many failures, and too many requests at once, end here
 //! route           host and path to a service, or to an answer of the gateway's own (metadata, sign-in, health)
 //! edge stages     origin, CORS, method, content type
 //! authenticate    a token to an identity; what was verified is cached, what is decided never

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Replicas, before};
-use crate::signin::{CI_SECRET, claims, error, json as read};
+use crate::signin::{CI_SECRET, Story, claims, error, json as read};
 use crate::state::{command, said};
 use crate::support::client::End;
 use crate::support::upstream::Request;
@@ -101,17 +101,28 @@ async fn an_operator_looks_into_and_copies_the_store_that_replicas_share() {
     let full = operate(at, &["store", "import", "--from", "copy.jsonl"]);
     assert!(!full.status.success() && said(&full).contains("move it away first"), "{}", said(&full));
 
-    // Another server, which knows nothing.
-    replicas.redis.ask("FLUSHALL");
-    let imported = done(at, &["store", "import", "--from", "copy.jsonl"]);
-    assert!(imported.contains("rows are in the store"), "{imported}");
-    for replica in [0, 1] {
-        replicas.to(replica).await;
-        assert_eq!(story.call("read", access).await, 200, "the keys that sign are the same");
-    }
+    // Another server, which knows nothing, and before it no gateway.
+    let Replicas { story, second, front, redis } = replicas;
+    drop(second);
+    let Story { gateway, provider, upstream } = story;
+    let gateway = gateway
+        .crash_with(|setup| {
+            redis.ask("FLUSHALL");
+            let words = ["store", "import", "--from", "copy.jsonl", "."];
+            let imported = command(setup.directory(), &words, "");
+            assert!(
+                imported.status.success() && said(&imported).contains("rows are in the store"),
+                "{}",
+                said(&imported)
+            );
+            setup
+        })
+        .await;
+    front.send_to(&[gateway.address()]);
+    let story = Story { gateway, provider, upstream };
+    assert_eq!(story.call("read", access).await, 200, "the keys that sign are the same");
     let refreshed = story.refresh(refresh).await;
     assert_eq!(refreshed.status, 200, "{refreshed:#?}");
-
-    let rotated = done(&replicas.second, &["store", "rotate-key"]);
+    let rotated = done(&story.gateway, &["store", "rotate-key"]);
     assert!(rotated.starts_with("0 rows were sealed anew"), "all of it is sealed with the first key: {rotated}");
 }
