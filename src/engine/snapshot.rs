@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// Host and path to service.
     pub routes: RouteTable,
+    /// Whether clients reach every service over https.
+    pub public_https: bool,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Failures per address before anything is verified.

@@ -179,9 +179,12 @@ impl Exchange {
         self.service.as_deref().ok_or_else(|| Denial::new(Reason::Internal))?.pipeline().map(AsRef::as_ref)
     }
 
-    /// Whether clients reach the routed service over https.
+    /// Whether clients reach the routed service over https; where none is, or it is closed, whether they reach all of them so.
     pub fn is_public_https(&self) -> bool {
-        self.pipeline().is_ok_and(|pipeline| pipeline.metadata_url.starts_with("https:"))
+        match self.pipeline() {
+            Ok(pipeline) => pipeline.metadata_url.starts_with("https:"),
+            Err(_) => self.snapshot.public_https,
+        }
     }
 
     /// Requests in flight, this one included.

@@ -144,12 +144,14 @@ impl RedirectUri {
         }
     }
 
-    /// Whether it has the origin of `url`: scheme, host and port.
+    /// Whether it has the origin of `url`: scheme, host and port. The names of this machine are one host.
     #[must_use]
     pub fn leads_to(&self, url: &str) -> bool {
-        let origin = |text: &str| Url::parse(text).map(|url| url.origin());
+        let (Ok(own), Ok(other)) = (Url::parse(&self.written), Url::parse(url)) else { return false };
+        let is_here = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let here = is_here(&own) && is_here(&other) && own.scheme() == other.scheme();
         self.kind != Kind::PrivateUse
-            && origin(&self.written).is_ok_and(|own| origin(url).is_ok_and(|other| own == other))
+            && (own.origin() == other.origin() || here && own.port_or_known_default() == other.port_or_known_default())
     }
 
     /// Whether it is on this machine: http or https to `localhost`, `127.0.0.1` or `[::1]`.
@@ -335,7 +337,10 @@ mod tests {
         ] {
             assert_eq!(uri(written).leads_to(gateway), own, "{written}");
         }
-        assert!(uri("http://127.0.0.1:8080/x").leads_to("http://127.0.0.1:8080/mcp"));
+        for here in ["http://127.0.0.1:8080/x", "http://localhost:8080/x", "http://[::1]:8080/x"] {
+            assert!(uri(here).leads_to("http://127.0.0.1:8080/mcp"), "{here}");
+        }
+        assert!(!uri("https://localhost:8080/x").leads_to("http://127.0.0.1:8080/mcp"));
         assert!(!uri("http://127.0.0.1:8081/x").leads_to("http://127.0.0.1:8080/mcp"));
     }
 

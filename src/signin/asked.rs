@@ -11,6 +11,9 @@ use crate::oauth::redirect::{self, RedirectUri};
 /// Bytes of a client's `state`.
 pub const LONGEST_STATE: usize = 16 * 1024;
 
+/// Bytes of a `login_hint` that goes on to a provider.
+const LONGEST_HINT: usize = 320;
+
 /// An authorization request with nothing left to judge but whether it is still permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
@@ -24,6 +27,12 @@ pub struct Asked {
     pub challenge: String,
     /// The scopes that will be granted, sorted.
     pub scopes: Vec<String>,
+    /// Whether the person shall sign in anew or choose among accounts, for the provider (`prompt`).
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// Who will sign in, as the client believes, for the provider's page (`login_hint`).
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// The client of a request and the redirect URI that it may use: only behind this do errors go back by redirect.
@@ -100,6 +109,8 @@ impl Asked {
             state: state.map(str::to_owned),
             challenge: challenge.to_owned(),
             scopes: scopes(issuing, parameters.get("scope"))?,
+            prompt: prompt(parameters.get("prompt")),
+            hint: parameters.get("login_hint").filter(|hint| hint.len() <= LONGEST_HINT).map(str::to_owned),
         })
     }
 
@@ -127,6 +138,13 @@ pub fn respond(issuing: &Issuing, redirect: &str, state: Option<&str>, members: 
 /// An error response (RFC 6749 section 4.1.2.1).
 pub fn refuse(issuing: &Issuing, redirect: &str, state: Option<&str>, error: &OauthError) -> Answer {
     respond(issuing, redirect, state, &[("error", error.code.as_str()), ("error_description", &error.description)])
+}
+
+/// Of `prompt` (OpenID Connect Core section 3.1.2.1) what the person does at the provider. Consent is asked for here, every time
+/// that somebody wants it asked; a provider's own would keep people out whose administrator has consented for them.
+fn prompt(asked: Option<&str>) -> Option<String> {
+    let known = asked?.split(' ').filter(|prompt| matches!(*prompt, "login" | "select_account"));
+    Some(known.collect::<Vec<_>>().join(" ")).filter(|prompt| !prompt.is_empty())
 }
 
 /// 43 characters of base64url: what SHA-256 makes.

@@ -118,6 +118,8 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Answer {
         return ask(issuing, &to, &asked, &browser);
     }
     let Some(name) = parameters.get("provider") else {
+        // Whoever refuses now does not mean what they said before.
+        forget(issuing, &browser, &to.client, &asked).await;
         return asked.refuse(issuing, &OauthError::new(Oauth::AccessDenied, "the person refused"));
     };
     let Some(sign_in) = issuing.sign_in.iter().find(|sign_in| sign_in.name == name) else {
@@ -133,6 +135,17 @@ pub async fn remembered(issuing: &Issuing, browser: &Browser, client: &Client, a
     let name = row_name(issuing, &browser.id, client, asked);
     let found = issuing.works.vault.get::<Remembered>(Table::Consents, &name).await;
     found.ok().flatten().map(|entry| entry.value.provider)
+}
+
+async fn forget(issuing: &Issuing, browser: &str, client: &Client, asked: &Asked) {
+    if issuing.remember.is_none() {
+        return;
+    }
+    let name = row_name(issuing, browser, client, asked);
+    let forgotten = issuing.works.vault.take::<Remembered>(Table::Consents, &name).await;
+    if let Err(error) = forgotten {
+        tracing::warn!(event = "sign-in-store", %error, "a consent that was withdrawn is still remembered");
+    }
 }
 
 async fn remember(

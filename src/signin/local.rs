@@ -44,6 +44,9 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Answer {
         Err(error) => return refused(request, &error.into()),
     };
     let Some(users) = users(issuing, &found.flow.provider) else { return no_flow(issuing, request, Lost::State) };
+    if !written && found.flow.asked.prompt.is_some() {
+        return page(issuing, &found, state, false);
+    }
     if !written {
         return match login::known(issuing, request.headers, &found.flow.provider).await {
             Ok(Some(known)) => enter(issuing, request, &found, &known.user, &known.cookie).await,

@@ -167,12 +167,15 @@ impl Compiler {
         self.forget(entries);
         services.sort_by(|one, other| one.name.cmp(&other.name));
         let routes = hosts::routes(&services, model);
+        let is_https = |entry: &Entry| entry.good.model.resource.origin().starts_with("https:");
+        let public_https = !entries.is_empty() && entries.iter().all(is_https);
         self.generation += 1;
         Ok(Snapshot {
             generation: self.generation,
             hash: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             services,
             routes,
+            public_https,
             trusted_proxies: model.trusted_proxies.clone(),
             address_limit: self.address_limit(model.address_failures),
             requests_in_flight: model.requests_in_flight as usize,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::context::Context;
 use super::provider::key_set;
 use super::redirects::uri;
-use super::service::unknown_scope;
+use super::scopes::unknown_scope;
 use crate::diagnostics::Diagnostic;
 use crate::engine::issuing::{ClientProof, Grants, StaticClient};
 use crate::oauth::redirect::{AllowedRedirect, accept};

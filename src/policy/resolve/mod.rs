@@ -15,6 +15,7 @@ mod preset;
 mod provider;
 mod redirects;
 mod rules;
+mod scopes;
 mod service;
 mod sign_in;
 mod store;

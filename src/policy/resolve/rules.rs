@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::expression;
-use super::service::unknown_scope;
+use super::scopes::unknown_scope;
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::argument::{ArgumentMatcher, Check, JsonType, Presence};
 use crate::engine::access::condition::{Condition, Phase};

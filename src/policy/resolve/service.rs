@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::context::Context;
 use super::installation::public_url;
 use super::provider::provider;
-use super::{credential, issuing, limits, origins, rules, upstream};
+use super::{credential, issuing, limits, origins, rules, scopes, upstream};
 use crate::diagnostics::Diagnostic;
 use crate::engine::access::AccessTable;
 use crate::engine::authentication::{Admission, RequiredClaim};
 use crate::engine::service::{DenialForm, RulePlaces, ServerRequests, UriForm, Visits};
 use crate::mcp::era::Revisions;
-use crate::oauth::challenge::is_scope_token;
 use crate::oauth::url::{EndpointUrl, ResourceUrl, UrlErrorKind};
 use crate::policy::document::PolicyDocument;
 use crate::policy::document::policy::{AuthenticationDocument, DenialMode, RouteDocument, UriMode};
@@ -36,7 +35,7 @@ pub fn service(context: &mut Context<'_>, document: &PolicyDocument, installatio
     let authorization_server = issuing::authorization_server(context, document, resource.as_ref(), installation, &own);
     beside_own_tokens(context, document, resource.as_ref(), &providers);
     let upstream = upstream::upstream(context, document, resource.as_ref(), installation.timeouts);
-    let default_scopes = scopes(context, document);
+    let default_scopes = scopes::scopes(context, document);
     let rules = rules::rules(context, document);
     let limits = limits::limits(context, document, rules.as_ref(), installation.shares_counts());
     let body_limit = context.size(document.body_limit.as_ref(), "/body_limit", BODY_LIMIT);
@@ -311,37 +310,6 @@ fn beside_own_tokens(
             context.push(diagnostic.help("remove it"), &format!("/authentication/providers/{index}"));
         }
     }
-}
-
-/// Checks the scopes and returns those marked default, sorted.
-fn scopes(context: &mut Context<'_>, document: &PolicyDocument) -> Vec<String> {
-    let Some(scopes) = &document.scopes else { return Vec::new() };
-    for (name, scope) in scopes {
-        let pointer = format!("/scopes/{}", crate::policy::tree::escaped(name));
-        if !is_scope_token(name) {
-            let diagnostic = Diagnostic::error(codes::INVALID_VALUE, format!("`{name}` is no scope"));
-            let help = "a scope is visible ASCII without spaces, `\"` and `\\`, such as `notes:read`";
-            context.push_at_key(diagnostic.help(help), &pointer);
-        }
-        for (index, implied) in scope.implies.iter().flatten().enumerate() {
-            if !scopes.contains_key(implied) {
-                unknown_scope(context, implied, scopes.keys(), &format!("{pointer}/implies/{index}"));
-            }
-        }
-    }
-    scopes.iter().filter(|(_, scope)| scope.default == Some(true)).map(|(name, _)| name.clone()).collect()
-}
-
-/// Reports a scope that is not declared.
-pub(super) fn unknown_scope<'a>(
-    context: &mut Context<'_>,
-    name: &str,
-    known: impl Iterator<Item = &'a String>,
-    pointer: &str,
-) {
-    let near = suggest::nearest(name, known.map(String::as_str));
-    let help = near.map_or("declare it under `scopes`".to_owned(), |near| format!("did you mean `{near}`?"));
-    context.push(Diagnostic::error(codes::UNKNOWN_SCOPE, format!("there is no scope `{name}`")).help(help), pointer);
 }
 
 /// Callers without a token need a door and a rule; one without the other does nothing.

@@ -14,6 +14,7 @@ use crate::engine::fetch::Target;
 use crate::engine::issuing::{GitHubSignIn, Issuing, SignIn};
 use crate::oauth::form::Parameters;
 use crate::oauth::strict;
+use crate::signin::asked::Asked;
 use crate::signin::code::challenge;
 use crate::signin::flow::Flow;
 use ProviderError::{Ended, Refused, Unavailable};
@@ -26,9 +27,9 @@ const PAGES: usize = 10;
 /// Where the browser goes; `verifier` is the `code_verifier` of the gateway's own PKCE.
 pub fn authorization_url(
     issuing: &Issuing,
-    sign_in: &SignIn,
-    github: &GitHubSignIn,
+    (sign_in, github): (&SignIn, &GitHubSignIn),
     (state, verifier): (&str, &str),
+    asked: &Asked,
 ) -> String {
     let mut url = github.authorize.clone();
     url.query_pairs_mut()
@@ -38,6 +39,11 @@ pub fn authorization_url(
         .append_pair("state", state)
         .append_pair("code_challenge", &challenge(verifier))
         .append_pair("code_challenge_method", "S256");
+    // GitHub has one `prompt`, and no way to ask for the password again.
+    let chosen = asked.prompt.as_deref().filter(|prompt| prompt.contains("select_account"));
+    url.query_pairs_mut()
+        .extend_pairs(chosen.map(|_| ("prompt", "select_account")))
+        .extend_pairs(asked.hint.as_deref().map(|hint| ("login", hint)));
     url.into()
 }
 

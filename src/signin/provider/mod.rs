@@ -146,10 +146,10 @@ async fn leave(issuing: &Issuing, sign_in: &SignIn, asked: &Asked, request: Requ
     let begun = flow::begin(issuing, flow, &crate::engine::limits::network(request.address).to_string()).await?;
     let to = match (&sign_in.kind, &discovered) {
         (SignInKind::Oidc(oidc), Some(discovered)) => {
-            oidc::authorization_url(issuing, sign_in, oidc, discovered, (&begun.state, &nonce, verifier))?
+            oidc::authorization_url(issuing, (sign_in, oidc, discovered), (&begun.state, &nonce, verifier), asked)?
         }
         (SignInKind::GitHub(github), _) => {
-            github::authorization_url(issuing, sign_in, github, (&begun.state, &verifier))
+            github::authorization_url(issuing, (sign_in, github), (&begun.state, &verifier), asked)
         }
         _ => {
             let query =

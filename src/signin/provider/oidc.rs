@@ -18,6 +18,7 @@ use crate::engine::fetch::FetchError;
 use crate::engine::issuing::{ClaimSource, Issuing, OidcSignIn, SignIn};
 use crate::oauth::discovery::Discovered;
 use crate::oauth::jws::show_unverified;
+use crate::signin::asked::Asked;
 use crate::signin::flow::Flow;
 use ProviderError::{Ended, Refused, Unavailable};
 
@@ -30,10 +31,9 @@ pub type TokenAnswer = CoreTokenResponse;
 /// The provider cannot be used as it describes itself.
 pub fn authorization_url(
     issuing: &Issuing,
-    sign_in: &SignIn,
-    oidc: &OidcSignIn,
-    discovered: &Discovered,
+    (sign_in, oidc, discovered): (&SignIn, &OidcSignIn, &Discovered),
     (state, nonce, verifier): (&str, &str, String),
+    asked: &Asked,
 ) -> Result<String, ProviderError> {
     let refused = |error: String| ProviderError::Unavailable(error);
     let client = client(issuing, sign_in, oidc, discovered, CoreJsonWebKeySet::default())?;
@@ -48,6 +48,12 @@ pub fn authorization_url(
     }
     for (name, value) in &oidc.parameters {
         request = request.add_extra_param(name.clone(), value.clone());
+    }
+    // What the policy says of them counts.
+    let wishes = [("prompt", &asked.prompt), ("login_hint", &asked.hint)];
+    let open = wishes.into_iter().filter(|(name, _)| !oidc.parameters.iter().any(|(written, _)| written == name));
+    for (name, wish) in open.filter_map(|(name, wish)| Some((name, wish.as_ref()?))) {
+        request = request.add_extra_param(name, wish.clone());
     }
     let (url, ..) = request.url();
     if url.scheme() == "https" || url.scheme() == "http" {

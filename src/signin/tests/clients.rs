@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::world::*;
 use crate::engine::issuing::Issuing;
+use crate::oauth::jws::Algorithm;
+use crate::oauth::signer::Signer;
 
 const HOUR: i64 = 3600;
 
@@ -188,4 +190,51 @@ async fn h10_what_is_revoked_stays_revoked_when_the_policy_shortens_tokens() {
     works.revocations.reread(&works.vault).await.unwrap();
     let Value::String(grant) = &claims["sid"] else { panic!("{claims:?}") };
     assert!(works.revocations.contains(grant), "the token that was issued for a day would still be good");
+}
+
+#[tokio::test]
+async fn h08_a_client_with_a_document_proves_who_it_is_by_its_own_keys() {
+    const KEYS: &str = "https://client.example/keys.json";
+    let (own, other) = (Signer::generate(Algorithm::Es256).unwrap(), Signer::generate(Algorithm::Es256).unwrap());
+    let keys = json!({ "keys": [own.jwk()] });
+    for (what, member, value) in [("in the document", "jwks", keys.clone()), ("elsewhere", "jwks_uri", json!(KEYS))] {
+        let world = World::new();
+        let mut document: Value = serde_json::from_str(&document(CALLBACK)).unwrap();
+        document["token_endpoint_auth_method"] = "private_key_jwt".into();
+        document[member] = value;
+        world.publishes(&document.to_string());
+        world.network.says(KEYS, 200, "application/jwk-set+json", "max-age=60", &keys.to_string());
+        let redemption = redemption(&code(&world, &mut Jar::new()).await);
+        let now = 1_800_000_000;
+        let said = json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": now + 60, "iat": now, "jti": "1" });
+        let with = |signer: &Signer, changes: Value| {
+            let mut claims = said.as_object().unwrap().clone();
+            claims.extend(changes.as_object().unwrap().clone());
+            let assertion = signer.sign("JWT", &claims).unwrap();
+            let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+            format!("{redemption}&{kind}&client_assertion={assertion}")
+        };
+        for (wrong, form) in [
+            ("nothing", redemption.clone()),
+            ("another key", with(&other, json!({}))),
+            ("for another server", with(&own, json!({ "aud": "https://other.example" }))),
+            ("another client", with(&own, json!({ "iss": "https://client.example/other.json" }))),
+            ("without an id", with(&own, json!({ "jti": null }))),
+            ("too old", with(&own, json!({ "exp": now - 61 }))),
+            ("too long", with(&own, json!({ "exp": now + 3600 }))),
+        ] {
+            let answer = world.token(&form).await;
+            assert_eq!(
+                (answer.status.as_u16(), &read(&answer)["error"]),
+                (401, &json!("invalid_client")),
+                "{what}: {wrong}"
+            );
+        }
+        let good = with(&own, json!({}));
+        assert!(read(&world.token(&good).await)["access_token"].is_string(), "{what}: and no code was used up");
+        assert_eq!(read(&world.token(&good).await)["error"], "invalid_client", "{what}: once");
+        let strangers = world.network.asked.lock().unwrap();
+        assert!(strangers.iter().all(|(target, _)| *target == crate::engine::fetch::Target::Stranger), "{what}");
+        assert_eq!(strangers.iter().any(|(_, url)| url == KEYS), member == "jwks_uri", "{what}");
+    }
 }

@@ -101,6 +101,10 @@ async fn f04_a_consent_is_remembered_only_if_the_policy_says_so_and_only_for_own
         assert_eq!(browser.go(&story.authorize(&changes)).await.status, 200, "{what}");
     }
     assert_eq!(Browser::new().go(&story.authorize(&[])).await.status, 200, "another browser");
+
+    let lured = browser.go_with(&story.authorize(&[]), &[("sec-fetch-site", "cross-site")]).await;
+    assert_eq!(story.consent(&browser, &lured, "").await.parameter("error").as_deref(), Some("access_denied"));
+    assert_eq!(browser.go(&story.authorize(&[])).await.status, 200, "whoever refuses is asked the next time");
 }
 
 #[tokio::test]

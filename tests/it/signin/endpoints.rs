@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::{CI_SECRET, Story, claims, error, json as read, policy, prepared, redemption};
+use crate::support::authority::Authority;
 use crate::support::{Browser, Client, Page, Provider, Upstream};
 
 /// A story whose listener speaks HTTP/2 too.
@@ -286,5 +287,72 @@ async fn every_endpoint_is_limited_by_address_and_says_when_to_come_back() {
         assert!(spoken, "{path}: {limited:#?}");
         let mcp = Client::new(&story.issuer()).call_tool("read", json!({})).await;
         assert_eq!(mcp.status, 401, "{path}: MCP is limited for itself");
+    }
+}
+
+#[tokio::test]
+async fn what_the_client_wishes_of_the_sign_in_goes_on_where_the_policy_says_nothing_else() {
+    let story = Story::new().await;
+    let leaving = async |story: &Story, changes: &[(&str, &str)]| {
+        let browser = Browser::new();
+        let asked = browser.go(&story.authorize(changes)).await;
+        story.consent(&browser, &asked, "corp").await
+    };
+    let wishes = [("prompt", "login consent"), ("login_hint", "alice@example.com"), ("ui_locales", "de")];
+    let left = leaving(&story, &wishes).await;
+    assert_eq!(left.parameter("prompt").as_deref(), Some("login"), "consent is asked for here");
+    assert_eq!(left.parameter("login_hint").as_deref(), Some("alice@example.com"));
+    for never in ["ui_locales", "resource"] {
+        assert_eq!(left.parameter(never), None, "{never}");
+    }
+    let plain = leaving(&story, &[("prompt", "create"), ("login_hint", &"a".repeat(400))]).await;
+    assert_eq!((plain.parameter("prompt"), plain.parameter("login_hint")), (None, None));
+    let written =
+        |policy: String| policy.replace("title: Corp }", "title: Corp, parameters: { prompt: select_account } }");
+    let story = Story::with(written).await;
+    let left = leaving(&story, &wishes).await;
+    assert_eq!(left.location().matches("prompt=").count(), 1, "{}", left.location());
+    assert_eq!(left.parameter("prompt").as_deref(), Some("select_account"));
+}
+
+#[tokio::test]
+async fn e08_over_tls_every_answer_demands_tls_and_cookies_are_this_hosts_alone() {
+    let authority = Authority::of("127.0.0.1");
+    let (provider, upstream) = (Provider::start().await, Upstream::mcp(&["read"]).await);
+    let listeners = "listeners: [{ address: \"127.0.0.1:1\", tls: { certificate: cert.pem, key: key.pem } }]\n";
+    let setup = prepared(&policy(&provider, &upstream)).installation(&format!("store: memory\n{listeners}"));
+    let setup = setup.file("cert.pem", &authority.chain).file("key.pem", &authority.key);
+    let gateway = setup.start().await;
+    let ca = reqwest::Certificate::from_pem(authority.ca.as_bytes()).expect("a certificate");
+    let client = reqwest::Client::builder().tls_certs_merge([ca]).no_proxy();
+    let client = client.redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let issuer = format!("https://{}/mcp", gateway.address());
+    let good = "response_type=code&client_id=desk&redirect_uri=http%3A%2F%2F127.0.0.1%3A7777%2Fcallback&state=s\
+                &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
+    let asked = page(client.get(format!("{issuer}/authorize?{good}"))).await;
+    assert_eq!(asked.status, 200, "{asked:#?}");
+    let browser = asked.header("set-cookie").to_owned();
+    let form = [("request", asked.field("request")), ("provider", "corp".to_owned())];
+    let cookie = browser.split(';').next().unwrap_or_default();
+    let leaving = page(client.post(format!("{issuer}/consent")).header("cookie", cookie).form(&form)).await;
+    assert_eq!(leaving.status, 303, "{leaving:#?}");
+    for cookie in [&browser, leaving.header("set-cookie")] {
+        assert!(cookie.starts_with("__Host-portcullis-"), "{cookie}");
+        for attribute in ["; Path=/;", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        assert!(!cookie.contains("Domain"), "{cookie}");
+    }
+    let refused = page(client.get(format!("{issuer}/authorize"))).await;
+    let token = page(client.post(format!("{issuer}/token"))).await;
+    let document = page(client.get(format!("{issuer}/.well-known/openid-configuration"))).await;
+    let others = ["/nothing", "/.well-known/oauth-protected-resource/mcp", "/.well-known/nothing", "/healthz"];
+    let mut answers = vec![asked, leaving, refused, token, document];
+    for path in others {
+        answers.push(page(client.get(issuer.replace("/mcp", path))).await);
+    }
+    answers.push(page(client.post(&issuer)).await);
+    for answer in answers {
+        assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{answer:#?}");
     }
 }

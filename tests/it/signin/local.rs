@@ -1,6 +1,7 @@
 //! Sign-in by name and password.
 
 use super::{CALLBACK, json as read};
+use crate::support::gateway::Setup;
 use crate::support::{Browser, Gateway, Page, Upstream};
 
 /// `correct horse battery` under argon2id with the least memory that is accepted.
@@ -46,10 +47,19 @@ impl Story {
         Self::before(Upstream::mcp(&["read"]).await, "groups=[]").await
     }
 
+    /// One that logs everything.
+    pub async fn talkative() -> Self {
+        Self::prepared(Upstream::mcp(&["read"]).await, "groups=[]", |setup| setup.secret("RUST_LOG", "trace")).await
+    }
+
     /// Alice and bob, in front of a server; bob's claim is the one that is written.
     pub async fn before(upstream: Upstream, bob: &str) -> Self {
+        Self::prepared(upstream, bob, |setup| setup).await
+    }
+
+    async fn prepared(upstream: Upstream, bob: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
         let policy = POLICY.replace("UPSTREAM", &upstream.url("/mcp"));
-        let setup = Gateway::new().installation("store: memory\n").policy("files", &policy);
+        let setup = change(Gateway::new().installation("store: memory\n").policy("files", &policy));
         let users = setup.directory().join("users.yaml");
         for (name, claim) in [("Alice", "groups=[\"eng\"]"), ("bob", bob)] {
             user(&["add", name, "--claim", claim, "--password-stdin"], &users, PASSWORD);
@@ -82,7 +92,11 @@ impl Story {
 
     /// From the authorization request to the sign-in page, or to what comes in its place.
     pub async fn page(&self, browser: &Browser) -> Page {
-        let page = browser.go(&self.authorize()).await;
+        self.page_of(browser, &self.authorize()).await
+    }
+
+    async fn page_of(&self, browser: &Browser, authorize: &str) -> Page {
+        let page = browser.go(authorize).await;
         let form = [("request", page.field("request")), ("provider", "people".to_owned())];
         let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let leaving = browser.submit(&self.gateway.url("/mcp/consent"), &form).await;
@@ -110,6 +124,8 @@ async fn a_person_signs_in_by_name_and_password() {
     assert!(known.parameter("code").is_some(), "known in this browser: {known:#?}");
     let cookie = known.all("set-cookie").into_iter().find(|cookie| cookie.starts_with("portcullis-login="));
     assert!(cookie.is_some_and(|cookie| cookie.contains("Max-Age=28800")), "and for eight hours more: {known:#?}");
+    let anew = story.page_of(&browser, &format!("{}&prompt=login", story.authorize())).await;
+    assert_eq!((anew.status, anew.location()), (200, ""), "but for a client that wants to know for sure");
     let out = browser.submit(&story.gateway.url("/mcp/sign-out"), &[]).await;
     assert!(out.body.contains("signed out"), "{out:#?}");
     assert_eq!(story.page(&browser).await.status, 200, "asked again after signing out");

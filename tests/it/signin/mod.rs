@@ -8,6 +8,7 @@ mod endpoints;
 mod flow;
 mod gone;
 mod local;
+mod quiet;
 mod recorded;
 mod tokens;
 mod vouching;
