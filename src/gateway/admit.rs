@@ -28,9 +28,6 @@ use crate::oauth::bearer;
 use crate::oauth::identity::Identity;
 use crate::signin::is_for_scripts;
 
-/// Bytes of a bearer token that are looked at.
-const LONGEST_TOKEN: usize = 16 * 1024;
-
 /// Where an admitted request goes.
 pub enum Admitted {
     /// To the upstream, by this leave.
@@ -233,7 +230,7 @@ fn token(headers: &HeaderMap) -> Result<Option<Token>, Denial> {
         return Ok(None);
     }
     let values = headers.get_all(AUTHORIZATION);
-    let token = bearer::extract(values.iter().map(http::HeaderValue::as_bytes), LONGEST_TOKEN)?;
+    let token = bearer::extract(values.iter().map(http::HeaderValue::as_bytes), bearer::LONGEST)?;
     Ok(Some(Token(token.into())))
 }
 

@@ -4,8 +4,8 @@
 
 use super::fault::{Fault, FaultKind};
 
-/// Bytes of a token that are read at most, unless an installation says otherwise.
-pub const DEFAULT_TOKEN_LIMIT: usize = 16 * 1024;
+/// Bytes of a token that are read at most.
+pub const LONGEST: usize = 16 * 1024;
 
 /// Finds the one bearer token among all values of `Authorization`.
 ///
@@ -105,10 +105,10 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::fault::FaultKind;
-    use super::{DEFAULT_TOKEN_LIMIT, extract, query_has_token};
+    use super::{LONGEST, extract, query_has_token};
 
     fn one(value: &[u8]) -> Result<&str, FaultKind> {
-        extract([value], DEFAULT_TOKEN_LIMIT).map_err(|fault| fault.kind)
+        extract([value], LONGEST).map_err(|fault| fault.kind)
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
     #[test]
     fn a22_the_length_is_bounded_before_anything_is_decoded() {
         let value = |length: usize| format!("Bearer {}", "a".repeat(length)).into_bytes();
-        assert!(extract([&value(DEFAULT_TOKEN_LIMIT)[..]], DEFAULT_TOKEN_LIMIT).is_ok());
-        assert!(extract([&value(DEFAULT_TOKEN_LIMIT + 1)[..]], DEFAULT_TOKEN_LIMIT).is_err());
+        assert!(extract([&value(LONGEST)[..]], LONGEST).is_ok());
+        assert!(extract([&value(LONGEST + 1)[..]], LONGEST).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::engine::revocations::Asker;
 use crate::engine::standing::Print;
 use crate::engine::store::Table;
 use crate::engine::vault::{VaultError, mac_of, random_text};
+use crate::oauth::bearer;
 
 /// The `typ` of access tokens (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
@@ -171,6 +172,12 @@ pub async fn tokens(
     let claims = registered(issuing, (&grant.subject, &grant.client), scopes, claims, lifetime)?;
     let works = &issuing.works;
     let access = works.keyring.sign_vouched(&works.vault, TYPE, claims, &grant.print).await?;
+    if access.len() > bearer::LONGEST {
+        // It would be refused with every call, and the client would sign the person in again and again.
+        let (service, size) = (&*issuing.service, access.len());
+        tracing::error!(event = "token-too-long", service, size, "map fewer claims, or assign fewer groups");
+        return Err(OauthError::new(Oauth::ServerError, "the person's claims do not fit into a token"));
+    }
     let mut body = answer(&access, lifetime, scopes);
     if client.grants.refresh {
         body["refresh_token"] = refresh_token(issuing, id, grant).into();

@@ -22,6 +22,9 @@ use crate::signin::asked::Asked;
 use crate::signin::flow::Flow;
 use ProviderError::{Ended, Refused, Unavailable};
 
+/// Bytes of `sub`.
+const LONGEST_SUBJECT: usize = 255;
+
 /// An answer of a token endpoint.
 pub type TokenAnswer = CoreTokenResponse;
 
@@ -285,7 +288,12 @@ impl Judge<'_> {
             }
         }
         self.is_whole(&claims)?;
-        Ok((verified.subject().to_string(), Value::Object(claims)))
+        let subject = verified.subject().to_string();
+        // OpenID Connect Core section 2: at most 255 characters. Nobody is called nothing.
+        if subject.is_empty() || subject.len() > LONGEST_SUBJECT {
+            return Err(Refused("the ID token names nobody".to_owned()));
+        }
+        Ok((subject, Value::Object(claims)))
     }
 
     /// Checks that no claim of the policy was left out because it is too large: a provider then says where else it is

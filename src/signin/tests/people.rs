@@ -100,3 +100,15 @@ async fn a_token_tells_nothing_that_a_password_could_be_guessed_against() {
     let voucher = claims["voucher"].as_str().unwrap();
     assert!(voucher.len() == 43 && voucher != print, "it is hashed with a key");
 }
+
+#[tokio::test]
+async fn a_token_that_no_request_could_carry_is_not_given_out() {
+    let mut world = World::new();
+    let groups = |count: usize| json!({ "groups": vec!["a-group-of-some-length"; count] }).as_object().unwrap().clone();
+    world.users[0].claims = groups(1_000);
+    let answer = world.token(&redemption(&code(&world, &mut Jar::new()).await)).await;
+    assert_eq!((answer.status.as_u16(), &read(&answer)["error"]), (500, &json!("server_error")));
+    world.users[0].claims = groups(300);
+    let tokens = read(&world.token(&redemption(&code(&world, &mut Jar::new()).await)).await);
+    assert!(verified(&world, tokens["access_token"].as_str().unwrap()).await.is_ok(), "the positive control");
+}

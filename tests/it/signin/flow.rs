@@ -152,6 +152,8 @@ async fn g04_an_id_token_that_is_not_of_this_flow_signs_nobody_in() {
         ("many audiences", json!({ "aud": other })),
         ("an expired one", json!({ "exp": 1_000 })),
         ("no subject", json!({ "sub": null })),
+        ("an empty subject", json!({ "sub": "" })),
+        ("a subject that is too long", json!({ "sub": "s".repeat(256) })),
         ("another access token's", json!({ "at_hash": "AAAAAAAAAAAAAAAAAAAAAA" })),
     ] {
         story.provider.behave(|manner| manner.claims = changes.clone());
@@ -269,4 +271,75 @@ async fn e03_a_redirect_uri_that_is_removed_in_the_middle_of_a_flow_gets_nothing
     assert_eq!((refreshed.status, error(&refreshed).as_str()), (400, "invalid_grant"), "refresh");
     let other = [("redirect_uri", "https://app.example.com/cb")];
     assert!(story.sign_in(&Browser::new(), &other).await.parameter("code").is_some(), "the other URI still does");
+}
+
+#[tokio::test]
+async fn e03_a_removed_redirect_uri_is_removed_for_clients_that_registered_with_it() {
+    let story = Story::new().await;
+    let metadata = json!({ "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none" });
+    let register = async || {
+        let client = reqwest::Client::new().post(format!("{}/register", story.issuer())).json(&metadata);
+        let answer = client.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().await.expect("JSON"))
+    };
+    let id = register().await.1["client_id"].as_str().expect("an id").to_owned();
+    let asking = story.authorize(&[("client_id", &id)]);
+    let redeem = async |code: &str| {
+        let mut form = redemption(code).to_vec();
+        form.retain(|(name, _)| *name != "client_id");
+        form.push(("client_id", &id));
+        story.token(&form).await
+    };
+    let code = async || story.sign_in(&Browser::new(), &[("client_id", &id)]).await.parameter("code").expect("a code");
+    let refresh = read(&redeem(&code().await).await)["refresh_token"].as_str().expect("a refresh token").to_owned();
+    let unused = code().await;
+    let (away, asked) = (Browser::new(), Browser::new());
+    let leaving = story.consent(&away, &away.go(&asking).await, "corp").await;
+    let open = asked.go(&asking).await;
+
+    // The client still has the URI; the policy's list does not.
+    let policy = story.policy();
+    let removed = policy.replace(", loopback: true", "").replace("'http://127.0.0.1/callback', ", "");
+    story.gateway.write_policy("files", &removed);
+    let started = std::time::Instant::now();
+    while Browser::new().go(&asking).await.status != 400 {
+        assert!(started.elapsed() < Duration::from_secs(6), "in force within two seconds, with patience");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (status, refused) = register().await;
+    assert_eq!((status, &refused["error"]), (400, &json!("invalid_redirect_uri")), "registration");
+    let consented = story.consent(&asked, &open, "corp").await;
+    assert_eq!((consented.status, consented.location()), (400, ""), "consent");
+    let back = story.back(&away, &leaving).await;
+    assert_eq!((back.status, back.location()), (400, ""), "callback: {back:#?}");
+    assert_eq!(error(&redeem(&unused).await), "invalid_grant", "code");
+    let refreshing = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str()), ("client_id", id.as_str())];
+    assert_eq!(error(&story.token(&refreshing).await), "invalid_grant", "refresh");
+
+    // Nothing of it was used up: the person did nothing wrong.
+    story.gateway.write_policy("files", &policy);
+    let started = std::time::Instant::now();
+    while story.token(&refreshing).await.status != 200 {
+        assert!(started.elapsed() < Duration::from_secs(6), "the positive control");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_provider_goes_nowhere_once_the_redirect_uri_is_removed() {
+    let story = Story::new().await;
+    let browser = Browser::new();
+    let page = browser.go(&story.authorize(&[])).await;
+    let leaving = story.consent(&browser, &page, "corp").await;
+    story.provider.behave(|manner| manner.refuses = Some("access_denied".into()));
+    let removed = story.policy().replace(", loopback: true", "").replace("'http://127.0.0.1/callback', ", "");
+    story.gateway.write_policy("files", &removed);
+    let started = std::time::Instant::now();
+    while Browser::new().go(&story.authorize(&[])).await.status != 400 {
+        assert!(started.elapsed() < Duration::from_secs(6), "in force");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let back = story.back(&browser, &leaving).await;
+    assert!(back.location().is_empty() && back.status >= 400, "{back:#?}");
+    assert!(back.header("content-type").starts_with("text/html"), "the person is told: {back:#?}");
 }
