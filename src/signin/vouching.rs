@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::OauthError;
 use super::grant::{self, Grant};
-use super::provider::{self, ProviderError, ProviderTokens, Renewed};
+use super::provider::{self, ProviderError, ProviderTokens, Renewed, Word};
 use crate::engine::credential::ProviderToken;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::issuing::{Issuing, SignIn};
@@ -220,33 +220,34 @@ async fn renewed(issuing: &Issuing, id: &str, held: &Grant) -> Result<Option<Gra
     let tokens = held.tokens.as_ref().ok_or_else(|| ProviderError::Ended("it gave no tokens".to_owned()))?;
     let (mut fresh, answer) = within(provider::renew(issuing, sign_in, tokens)).await?;
     // It has not vouched before its word is read.
-    fresh.asked = tokens.asked;
-    fresh.busy = tokens.busy;
+    (fresh.asked, fresh.busy, fresh.told) = (tokens.asked, tokens.busy, tokens.told.clone());
     if grant::change(issuing, id, |grant| grant.tokens = Some(fresh.clone())).await?.is_none() {
         return Ok(None);
     }
-    let claims = claims(issuing, sign_in, held, &answer).await?;
+    let word = word_of(issuing, sign_in, held, (&answer, &tokens.told)).await?;
     let now = issuing.works.clock.unix();
     let vouched = grant::change(issuing, id, |grant| {
-        if let Some(claims) = &claims {
-            grant.claims = grant::mapped(issuing, claims);
-        }
         if let Some(tokens) = &mut grant.tokens {
             (tokens.asked, tokens.busy) = (now, 0);
+        }
+        let Some(word) = &word else { return };
+        grant.claims = grant::mapped(issuing, &word.claims);
+        if let Some(tokens) = &mut grant.tokens {
+            tokens.told.clone_from(&word.told);
         }
     });
     Ok(vouched.await?)
 }
 
-async fn claims(
+async fn word_of(
     issuing: &Issuing,
     sign_in: &SignIn,
     held: &Grant,
-    answer: &Renewed,
-) -> Result<Option<Value>, ProviderError> {
+    (answer, told): (&Renewed, &Map<String, Value>),
+) -> Result<Option<Word>, ProviderError> {
     let subject = held.subject.strip_prefix(&sign_in.name).and_then(|rest| rest.strip_prefix(':'));
     let subject = subject.ok_or_else(|| ProviderError::Ended("it vouched for nobody".to_owned()))?;
-    within(provider::claims(issuing, sign_in, answer, subject)).await
+    within(provider::claims(issuing, sign_in, answer, (subject, told))).await
 }
 
 async fn within<T>(step: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {

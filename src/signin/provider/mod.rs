@@ -5,7 +5,7 @@ mod github;
 mod oidc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::{Answer, Oauth, OauthError};
 use super::asked::Asked;
@@ -69,6 +69,9 @@ pub struct ProviderTokens {
     pub busy: i64,
     /// Until when nobody asks it, because it did not answer.
     pub rest: i64,
+    /// What the last ID token said of the claims that the policy reads: a refresh may bring none.
+    #[serde(default)]
+    pub told: Map<String, Value>,
 }
 
 impl std::fmt::Debug for ProviderTokens {
@@ -106,6 +109,7 @@ impl ProviderTokens {
             asked: now,
             busy: 0,
             rest: 0,
+            told: Map::new(),
         })
     }
 }
@@ -227,7 +231,15 @@ pub async fn renew(
     }
 }
 
-/// What the provider says about `subject` now; `None` when it says nothing new.
+/// What a provider says about a person.
+pub struct Word {
+    /// Their claims.
+    pub claims: Value,
+    /// See [`ProviderTokens::told`].
+    pub told: Map<String, Value>,
+}
+
+/// What the provider says about `subject` now; `None` when it says nothing new. `told` is what its last ID token said.
 ///
 /// # Errors
 /// As at sign-in; and another person is [`ProviderError::Ended`].
@@ -235,12 +247,15 @@ pub async fn claims(
     issuing: &Issuing,
     sign_in: &SignIn,
     renewed: &Renewed,
-    subject: &str,
-) -> Result<Option<Value>, ProviderError> {
+    (subject, told): (&str, &Map<String, Value>),
+) -> Result<Option<Word>, ProviderError> {
     match (&sign_in.kind, renewed) {
-        (SignInKind::Oidc(oidc), Renewed::Oidc(answer)) => oidc::claims(issuing, sign_in, oidc, answer, subject).await,
+        (SignInKind::Oidc(oidc), Renewed::Oidc(answer)) => {
+            oidc::claims(issuing, (sign_in, oidc), answer, (subject, told)).await
+        }
         (SignInKind::GitHub(github), Renewed::GitHub(access)) => {
-            github::claims(issuing, github, access, subject).await.map(Some)
+            let claims = github::claims(issuing, github, access, subject).await?;
+            Ok(Some(Word { claims, told: Map::new() }))
         }
         _ => Err(ProviderError::Ended("it gives no tokens".to_owned())),
     }

@@ -8,12 +8,12 @@ use openidconnect::core::{
 use openidconnect::{
     AccessToken, AccessTokenHash, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret,
     CsrfToken, Nonce, NonceVerifier, OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RefreshToken, RequestTokenError, Scope, TokenResponse as _, UserInfoError,
+    RefreshToken, RequestTokenError, Scope, SubjectIdentifier, TokenResponse as _, UserInfoError,
 };
 use serde_json::{Map, Value};
 
 use super::fetched::{Age, Sender, document};
-use super::{Person, ProviderError, ProviderTokens, Renewed, callback};
+use super::{Person, ProviderError, ProviderTokens, Renewed, Word, callback};
 use crate::engine::fetch::FetchError;
 use crate::engine::issuing::{ClaimSource, Issuing, OidcSignIn, SignIn};
 use crate::oauth::discovery::Discovered;
@@ -158,8 +158,9 @@ pub async fn person(
     let judge = Judge { issuing, sign_in, oidc, discovered: &discovered };
     let id_token = tokens.id_token().ok_or_else(|| Refused("there is no ID token".to_owned()))?;
     let nonce = Nonce::new(flow.nonce.clone());
-    let (subject, claims) = judge.claims(client, id_token, tokens.access_token(), || &nonce).await?;
-    Ok(Person { provider: sign_in.name.clone(), subject, claims, tokens: Some(kept(issuing, oidc, &tokens)?) })
+    let (subject, Word { claims, told }) = judge.claims(client, id_token, tokens.access_token(), || &nonce).await?;
+    let tokens = ProviderTokens { told, ..kept(issuing, oidc, &tokens)? };
+    Ok(Person { provider: sign_in.name.clone(), subject, claims, tokens: Some(tokens) })
 }
 
 /// The tokens of an answer, for the row of a grant.
@@ -222,25 +223,34 @@ fn refusal(error: &CoreRequestTokenError<FetchError>, status: StatusCode) -> Pro
     }
 }
 
-/// What an answer to a refresh says about `subject`: nothing new when there is no ID token in it.
+/// What an answer to a refresh says about `subject`. Without an ID token in it the userinfo endpoint may say something new beside
+/// what the last one `told`.
 ///
 /// # Errors
 /// As at sign-in; and an ID token about somebody else (OpenID Connect Core section 12.2) is [`ProviderError::Ended`].
 pub async fn claims(
     issuing: &Issuing,
-    sign_in: &SignIn,
-    oidc: &OidcSignIn,
+    (sign_in, oidc): (&SignIn, &OidcSignIn),
     answer: &TokenAnswer,
-    subject: &str,
-) -> Result<Option<Value>, ProviderError> {
-    let Some(id_token) = answer.id_token() else { return Ok(None) };
+    (subject, told): (&str, &Map<String, Value>),
+) -> Result<Option<Word>, ProviderError> {
+    if answer.id_token().is_none() && !oidc.userinfo {
+        return Ok(None);
+    }
     let discovered = discovered(issuing, oidc).await?;
     let client = client(issuing, sign_in, oidc, &discovered, keys(issuing, &discovered, Age::Kept).await?)?;
     let judge = Judge { issuing, sign_in, oidc, discovered: &discovered };
+    let Some(id_token) = answer.id_token() else {
+        let mut claims = told.clone();
+        let subject = SubjectIdentifier::new(subject.to_owned());
+        judge.add_userinfo(&mut claims, &client, &subject, answer.access_token()).await?;
+        judge.is_whole(&claims)?;
+        return Ok(Some(Word { claims: Value::Object(claims), told: told.clone() }));
+    };
     // There was no request of a browser that a nonce could belong to.
     let any = || |_: Option<&Nonce>| Ok(());
-    let (found, claims) = judge.claims(client, id_token, answer.access_token(), any).await?;
-    if found == subject { Ok(Some(claims)) } else { Err(Ended("its ID token is about another person".to_owned())) }
+    let (found, word) = judge.claims(client, id_token, answer.access_token(), any).await?;
+    if found == subject { Ok(Some(word)) } else { Err(Ended("its ID token is about another person".to_owned())) }
 }
 
 /// Judges ID tokens of one provider.
@@ -259,7 +269,7 @@ impl Judge<'_> {
         id_token: &CoreIdToken,
         access: &AccessToken,
         nonce: impl Fn() -> N,
-    ) -> Result<(String, Value), ProviderError> {
+    ) -> Result<(String, Word), ProviderError> {
         let oidc = self.oidc;
         let mut verified = id_token.claims(&verifier(&client, oidc), nonce()).cloned();
         if let Err(ClaimsVerificationError::SignatureVerification(_)) = verified {
@@ -282,10 +292,11 @@ impl Judge<'_> {
         if !oidc.expected.iter().all(carries) {
             return Err(Ended("the ID token lacks a claim that the policy expects".to_owned()));
         }
+        let tops: Vec<_> = self.issuing.claims.iter().map(ClaimSource::top).collect();
+        let told = claims.iter().filter(|(name, _)| tops.iter().any(|top| top == *name));
+        let told = told.map(|(name, value)| (name.clone(), value.clone())).collect();
         if oidc.userinfo {
-            for (name, value) in self.userinfo(&client, &verified, access).await? {
-                claims.entry(name).or_insert(value);
-            }
+            self.add_userinfo(&mut claims, &client, verified.subject(), access).await?;
         }
         self.is_whole(&claims)?;
         let subject = verified.subject().to_string();
@@ -293,7 +304,7 @@ impl Judge<'_> {
         if subject.is_empty() || subject.len() > LONGEST_SUBJECT {
             return Err(Refused("the ID token names nobody".to_owned()));
         }
-        Ok((subject, Value::Object(claims)))
+        Ok((subject, Word { claims: Value::Object(claims), told }))
     }
 
     /// Checks that no claim of the policy was left out because it is too large: a provider then says where else it is
@@ -345,23 +356,29 @@ impl Judge<'_> {
         }
     }
 
-    async fn userinfo(
+    /// What the ID token does not say, the userinfo endpoint may.
+    async fn add_userinfo(
         &self,
+        claims: &mut Map<String, Value>,
         client: &Client,
-        verified: &CoreIdTokenClaims,
+        subject: &SubjectIdentifier,
         access: &AccessToken,
-    ) -> Result<Map<String, Value>, ProviderError> {
+    ) -> Result<(), ProviderError> {
         let send = Sender::new(self.issuing);
-        let info = client
-            .user_info(access.clone(), Some(verified.subject().clone()))
-            .map_err(|error| Unavailable(error.to_string()))?;
+        let info =
+            client.user_info(access.clone(), Some(subject.clone())).map_err(|error| Unavailable(error.to_string()))?;
         let read: Result<CoreUserInfoClaims, _> = info.request_async(&send).await;
         read.map_err(|error| match error {
             UserInfoError::Request(error) => Unavailable(error.to_string()),
             _ => Refused("its userinfo answer is not acceptable".to_owned()),
         })?;
         // The library has judged subject and form; claims of other names are read from the same answer.
-        crate::oauth::strict::object(&send.last().1).map_err(|error| Refused(format!("userinfo: {error}")))
+        let said =
+            crate::oauth::strict::object(&send.last().1).map_err(|error| Refused(format!("userinfo: {error}")))?;
+        for (name, value) in said {
+            claims.entry(name).or_insert(value);
+        }
+        Ok(())
     }
 }
 

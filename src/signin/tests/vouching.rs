@@ -71,6 +71,7 @@ pub fn tokens_of(issuer: &str, until: Option<i64>, refresh: Option<&str>) -> Gra
         asked: NOW,
         busy: 0,
         rest: 0,
+        told: serde_json::Map::new(),
     };
     Grant {
         client: "desk".into(),

@@ -198,3 +198,32 @@ async fn a_provider_that_is_another_one_now_is_not_shown_the_tokens_of_before() 
     assert_eq!(story.call("read", access).await, 401, "`corp:alice` is somebody else now");
     story.upstream.assert_silent();
 }
+
+#[tokio::test]
+async fn a_refresh_without_an_id_token_reads_the_userinfo_endpoint_anew() {
+    let asking = |policy: String| policy.replace("title: Corp }", "title: Corp, userinfo: true }");
+    let story = Story::with(asking).await;
+    story.provider.behave(|manner| {
+        manner.tokens = json!({ "expires_in": 0 });
+        manner.claims = json!({ "groups": null });
+        manner.userinfo = json!({ "groups": ["admins"] });
+    });
+    let mut tokens = story.tokens().await;
+    assert_eq!(claims(&tokens["access_token"])["groups"], json!(["admins"]));
+    for groups in [json!(["readers"]), json!(null)] {
+        story.provider.behave(|manner| {
+            manner.tokens = json!({ "expires_in": 0, "id_token": null });
+            manner.userinfo = json!({ "groups": groups });
+        });
+        let page = story.refresh(tokens["refresh_token"].as_str().expect("a refresh token")).await;
+        assert_eq!(page.status, 200, "{page:#?}");
+        tokens = read(&page);
+        let token = claims(&tokens["access_token"]);
+        assert_eq!(token["groups"], groups, "as the endpoint says now, also when that is nothing");
+        assert_eq!(token["email"], "alice@example.com", "as the last ID token said");
+    }
+    story.provider.behave(|manner| manner.userinfo = json!({ "sub": "mallory" }));
+    let page = story.refresh(tokens["refresh_token"].as_str().expect("a refresh token")).await;
+    assert_eq!((page.status, error(&page).as_str()), (500, "server_error"), "{page:#?}");
+    assert!(!page.body.contains("access_token"));
+}
