@@ -41,8 +41,8 @@ pub struct Snapshot {
     pub requests_in_flight: usize,
     /// Where flow state is kept, to tell how it is.
     pub store: Arc<dyn Store>,
-    /// Keeps who made which task, where rows outlive the process or are those of several replicas.
-    pub tasks: Option<Arc<Vault>>,
+    /// Keeps who made which task.
+    pub tasks: Arc<Vault>,
     /// Seals session ids with the secrets of the installation, when it has any.
     pub sealer: Option<Arc<Sealer>>,
     /// Claims that the audit record may name.

@@ -1,8 +1,8 @@
 //! Who made which task: a task belongs to the identity that made it (MCP 2025-11-25 tasks, "Security Considerations").
 //!
-//! It is kept in memory and, where rows outlive the process or are those of several replicas, in the store too, so that any
-//! replica may be asked about a task. The store is asked only about tasks that are not known here. Both are bounded, and a
-//! task whose maker is not known is nobody's.
+//! It is kept in the store, so that any replica may be asked about a task and nobody makes so many that another's are
+//! forgotten; and in memory, so that the store is asked only about tasks that are not known here. Both are bounded, and a task
+//! whose maker is not known is nobody's.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -53,7 +53,7 @@ impl TaskOwners {
     /// It is known here alone, since it cannot be kept: to others the task is nobody's.
     pub async fn made(
         &self,
-        kept: Option<&Vault>,
+        kept: &Vault,
         service: &str,
         task: &str,
         lifetime: Option<Duration>,
@@ -64,10 +64,7 @@ impl TaskOwners {
         if self.known.contains_key(&place) {
             return Ok(());
         }
-        let first = match kept {
-            Some(vault) => patiently(first(vault, &name(service, task), owner, lifetime, identity)).await,
-            None => Ok(Some(owner)),
-        };
+        let first = patiently(first(kept, &name(service, task), owner, lifetime, identity)).await;
         // The client is told of its task whether it can be kept or not, and shall find it here at least.
         if let Some(first) = first.as_ref().map_or(Some(owner), |first| *first) {
             self.known.entry(place).or_insert(first);
@@ -81,7 +78,7 @@ impl TaskOwners {
     /// One of them is not known here, and `kept` cannot be asked.
     pub async fn owns(
         &self,
-        kept: Option<&Vault>,
+        kept: &Vault,
         service: &str,
         tasks: &[Cow<'_, str>],
         identity: &Identity,
@@ -89,7 +86,7 @@ impl TaskOwners {
         let Some(owner) = owner(service, identity) else { return Ok(false) };
         let all = async {
             for task in tasks {
-                if self.maker(kept, service, task).await? != Some(owner) {
+                if self.maker(Some(kept), service, task).await? != Some(owner) {
                     return Ok(false);
                 }
             }
@@ -104,7 +101,7 @@ impl TaskOwners {
     /// One of them is not known here, and `kept` cannot be asked.
     pub async fn owned<'t>(
         &self,
-        kept: Option<&Vault>,
+        kept: &Vault,
         service: &str,
         tasks: &'t [String],
         identity: &Identity,
@@ -114,7 +111,7 @@ impl TaskOwners {
             let (mut owned, mut left) = (HashSet::new(), MOST_ASKED);
             for task in tasks {
                 let known = self.known.contains_key(&place(service, task));
-                let asked = kept.filter(|_| known || left > 0);
+                let asked = Some(kept).filter(|_| known || left > 0);
                 if self.maker(asked, service, task).await? == Some(owner) {
                     owned.insert(task.as_str());
                 }
@@ -278,16 +275,16 @@ mod tests {
 
         async fn made(&self, replica: usize, task: &str, seconds: Option<u64>, by: &Identity) -> bool {
             let lifetime = seconds.map(Duration::from_secs);
-            self.replicas[replica].made(Some(&self.vault), "s", task, lifetime, by).await.is_ok()
+            self.replicas[replica].made(&self.vault, "s", task, lifetime, by).await.is_ok()
         }
 
         /// `None` where it cannot be known.
         async fn owns(&self, replica: usize, task: &str, by: &Identity) -> Option<bool> {
-            self.replicas[replica].owns(Some(&self.vault), "s", &[task.into()], by).await.ok()
+            self.replicas[replica].owns(&self.vault, "s", &[task.into()], by).await.ok()
         }
 
         async fn owned(&self, replica: usize, tasks: &[String], by: &Identity) -> Option<usize> {
-            self.replicas[replica].owned(Some(&self.vault), "s", tasks, by).await.ok().map(|owned| owned.len())
+            self.replicas[replica].owned(&self.vault, "s", tasks, by).await.ok().map(|owned| owned.len())
         }
     }
 
@@ -297,13 +294,13 @@ mod tests {
 
     #[tokio::test]
     async fn m08_a_task_is_its_makers_and_nobody_elses() {
-        let owners = TaskOwners::default();
+        let (owners, vault) = (TaskOwners::default(), Scene::new().vault);
         let made = async |service: &str, task: &str, by: &Identity| {
-            owners.made(None, service, task, None, by).await.unwrap();
+            owners.made(&vault, service, task, None, by).await.unwrap();
         };
         let owns = async |service: &str, tasks: &[&str], by: &Identity| {
             let tasks: Vec<Cow<'_, str>> = tasks.iter().map(|task| (*task).into()).collect();
-            owners.owns(None, service, &tasks, by).await.unwrap()
+            owners.owns(&vault, service, &tasks, by).await.unwrap()
         };
         made("s", "t", &named("alice")).await;
         made("s", "t", &named("bob")).await;
@@ -376,6 +373,21 @@ mod tests {
         assert_eq!(scene.owns(1, "more", &other).await, Some(false), "and nowhere else");
         assert!(scene.made(0, "his", None, &bob).await);
         assert_eq!(scene.owns(1, "his", &bob).await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn m08_a_flood_of_one_caller_takes_no_task_from_another() {
+        let mut scene = Scene::new();
+        scene.replicas[0] = TaskOwners { known: Cache::new(4) };
+        let (alice, mallory) = (named("alice"), named("mallory"));
+        assert!(scene.made(0, "t", None, &alice).await);
+        for task in 0..1_000 {
+            assert!(scene.made(0, &format!("flood {task}"), None, &mallory).await);
+        }
+        scene.replicas[0].known.run_pending_tasks();
+        assert!(scene.replicas[0].known.entry_count() <= 4, "memory has forgotten most");
+        assert_eq!(scene.owns(0, "t", &alice).await, Some(true));
+        assert_eq!(scene.owns(0, "t", &mallory).await, Some(false));
     }
 
     #[tokio::test(start_paused = true)]

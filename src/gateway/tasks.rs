@@ -18,7 +18,7 @@ impl Gateway {
     /// Remembers that `identity` made `task`, before the client hears of it: it may ask another replica at once.
     pub(super) async fn made(&self, service: &str, task: &Task<'_>, identity: &Identity) {
         let vault = self.task_vault();
-        let kept = self.tasks.made(vault.as_deref(), service, &task.id, task.lifetime, identity).await;
+        let kept = self.tasks.made(&vault, service, &task.id, task.lifetime, identity).await;
         if let Err(error) = kept {
             tracing::warn!(event = "task-unkept", service, %error, "a task is known to this process alone");
         }
@@ -35,7 +35,7 @@ impl Gateway {
         identity: &Identity,
     ) -> Result<bool, Denial> {
         let vault = self.task_vault();
-        self.tasks.owns(vault.as_deref(), service, tasks, identity).await.map_err(|error| lost(&error))
+        self.tasks.owns(&vault, service, tasks, identity).await.map_err(|error| lost(&error))
     }
 
     /// Which of the `tasks` of a list `identity` made.
@@ -49,12 +49,12 @@ impl Gateway {
         identity: &Identity,
     ) -> Result<HashSet<&'t str>, Denial> {
         let vault = self.task_vault();
-        self.tasks.owned(vault.as_deref(), service, tasks, identity).await.map_err(|error| lost(&error))
+        self.tasks.owned(&vault, service, tasks, identity).await.map_err(|error| lost(&error))
     }
 
     /// The newest: a stream may have begun before the keys that seal rows were changed.
-    fn task_vault(&self) -> Option<Arc<Vault>> {
-        self.current.load().tasks.clone()
+    fn task_vault(&self) -> Arc<Vault> {
+        Arc::clone(&self.current.load().tasks)
     }
 }
 

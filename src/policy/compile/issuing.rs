@@ -139,13 +139,10 @@ impl Workshop {
         Arc::clone(&self.store.store)
     }
 
-    /// Where the makers of tasks are kept, if that is any better than memory.
-    pub(super) fn tasks(&mut self) -> Result<Option<Arc<Vault>>, RandomFailed> {
-        if !self.store.is_durable {
-            return Ok(None);
-        }
+    /// Where the makers of tasks are kept.
+    pub(super) fn tasks(&mut self) -> Result<Arc<Vault>, RandomFailed> {
         let clock = Arc::clone(&self.clock);
-        self.vault(&clock).map(Some)
+        self.vault(&clock)
     }
 
     /// Seals session ids with the secrets of the installation; without any, the process does by itself.
