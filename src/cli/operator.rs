@@ -19,7 +19,7 @@ use crate::policy::load::{self, Before};
 use crate::policy::model::Installation;
 use crate::stores::{self, Settings, file};
 
-/// How long the gateway may take to answer the first line of an order.
+/// How long the gateway may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads the installation's file. Broken policies beside it are no matter of these commands.
@@ -111,6 +111,10 @@ fn ask(mut stream: UnixStream, order: &Order, mut line: impl FnMut(&str)) -> Res
     stream.write_all(format!("{order}\n").as_bytes()).map_err(lost)?;
     for told in BufReader::new(stream).lines() {
         let told = told.map_err(lost)?;
+        if told.is_empty() {
+            // It is still at it.
+            continue;
+        }
         let value: Value = serde_json::from_str(&told).unwrap_or_default();
         if value.get("done").is_some() {
             return Ok(());
@@ -121,4 +125,18 @@ fn ask(mut stream: UnixStream, order: &Order, mut line: impl FnMut(&str)) -> Res
         line(&told);
     }
     Err("the gateway ended before it had answered".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_gateway_says_between_its_lines_is_no_line() {
+        let (command, mut gateway) = UnixStream::pair().unwrap();
+        gateway.write_all(b"\n\n{\"table\":\"keys\"}\n\n{\"done\":true}\n").unwrap();
+        let mut lines = Vec::new();
+        ask(command, &Order::Check, |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, [r#"{"table":"keys"}"#]);
+    }
 }

@@ -1,10 +1,16 @@
 //! Seals anew what older keys have sealed, beside gateways that go on serving: every row is moved as a whole.
 
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
 use super::store::Table;
 use super::vault::{Vault, VaultError};
 
 /// How often a table is gone through at most: rows that were changed meanwhile are looked at again.
 const ROUNDS: usize = 4;
+/// Rows that are moved at once: they share the cost of a sync or a round trip, and leave room for what is served meanwhile.
+const AT_ONCE: usize = 100;
 
 /// What became of the rows of one table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +27,7 @@ pub struct Rotated {
 ///
 /// # Errors
 /// The store cannot be asked, or nothing can be sealed.
-pub async fn rotate(vault: &Vault, table: Table) -> Result<Rotated, VaultError> {
+pub async fn rotate(vault: &Arc<Vault>, table: Table) -> Result<Rotated, VaultError> {
     let mut moved = 0;
     for round in 1.. {
         let found = go_through(vault, table).await?;
@@ -67,25 +73,28 @@ pub async fn count(vault: &Vault, table: Table) -> Result<Counts, VaultError> {
     }
 }
 
-async fn go_through(vault: &Vault, table: Table) -> Result<Rotated, VaultError> {
-    let (store, mut found, mut from) = (vault.store(), Rotated::default(), None);
+async fn go_through(vault: &Arc<Vault>, table: Table) -> Result<Rotated, VaultError> {
+    let (mut found, mut from, mut moving) = (Rotated::default(), None, JoinSet::new());
     loop {
-        let page = store.page(table, from.as_ref()).await?;
-        for (name, row) in &page.rows {
-            if vault.is_current(table, name, &row.value) {
+        let page = vault.store().page(table, from.as_ref()).await?;
+        for (name, row) in page.rows {
+            if vault.is_current(table, &name, &row.value) {
                 continue;
             }
-            let Some(plain) = vault.bound(table, name, &row.value) else {
+            let Some(plain) = vault.bound(table, &name, &row.value) else {
                 found.unreadable += 1;
                 continue;
             };
-            let (to, sealed) = vault.row(table, &plain)?;
-            if store.rename(table, name, &row.value, &to, sealed).await? {
-                found.moved += 1;
-            } else {
-                found.missed += 1;
+            let vault = Arc::clone(vault);
+            moving.spawn(async move {
+                let (to, sealed) = vault.row(table, &plain)?;
+                Ok(vault.store().rename(table, &name, &row.value, &to, sealed).await?)
+            });
+            if moving.len() == AT_ONCE {
+                settle(&mut moving, &mut found).await?;
             }
         }
+        settle(&mut moving, &mut found).await?;
         match page.next {
             Some(next) => from = Some(next),
             None => return Ok(found),
@@ -93,20 +102,32 @@ async fn go_through(vault: &Vault, table: Table) -> Result<Rotated, VaultError> 
     }
 }
 
+/// Waits for all that are being moved.
+async fn settle(moving: &mut JoinSet<Result<bool, VaultError>>, found: &mut Rotated) -> Result<(), VaultError> {
+    while let Some(moved) = moving.join_next().await {
+        if moved.unwrap_or(Ok(false))? {
+            found.moved += 1;
+        } else {
+            found.missed += 1;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::engine::clock::{Clock, SystemClock};
-    use crate::engine::store::{Row, Store};
+    use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError};
     use crate::stores::memory::Memory;
 
     const OLD: &[u8] = &[1; 32];
     const NEW: &[u8] = &[2; 32];
 
-    fn vault(store: &Arc<Memory>, keys: &[&[u8]]) -> Vault {
-        Vault::new(Arc::clone(store) as Arc<dyn Store>, Arc::new(SystemClock), keys).unwrap()
+    fn vault<S: Store + 'static>(store: &Arc<S>, keys: &[&[u8]]) -> Arc<Vault> {
+        Arc::new(Vault::new(Arc::clone(store) as Arc<dyn Store>, Arc::new(SystemClock), keys).unwrap())
     }
 
     async fn value(vault: &Vault, name: &str) -> Option<String> {
@@ -158,6 +179,66 @@ mod tests {
         assert_eq!(value(&both, "b").await.as_deref(), Some("mine"));
         assert_eq!(both.take::<String>(Table::Grants, "a").await.unwrap().as_deref(), Some("after"));
         assert_eq!(both.take::<String>(Table::Grants, "a").await.unwrap(), None, "and it is taken once");
+    }
+
+    /// A store where those that add wait for each other, and which takes its time to rename.
+    #[derive(Debug)]
+    struct Together(Memory, tokio::sync::Barrier);
+
+    #[async_trait::async_trait]
+    impl Store for Together {
+        async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
+            self.1.wait().await;
+            let added = self.0.add(table, name, row).await;
+            self.1.wait().await;
+            added
+        }
+        async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+            self.0.get(table, name).await
+        }
+        async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+            self.0.take(table, name).await
+        }
+        async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
+            self.0.replace(table, name, before, row).await
+        }
+        async fn rename(&self, at: Table, name: &Name, was: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.0.rename(at, name, was, to, row).await
+        }
+        async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
+            self.0.page(table, from).await
+        }
+        async fn changes(&self, table: Table) -> Result<u64, StoreError> {
+            self.0.changes(table).await
+        }
+    }
+
+    #[tokio::test]
+    async fn c03_what_is_used_once_is_used_once_while_replicas_change_their_keys() {
+        let store = Arc::new(Together(Memory::new(Arc::new(SystemClock)), tokio::sync::Barrier::new(2)));
+        let (before, after) = (vault(&store, &[OLD, NEW]), vault(&store, &[NEW, OLD]));
+        let use_once =
+            async |vault: &Vault, name: &str| vault.add(Table::Assertions, name, &(), 600, "").await.unwrap();
+        let (one, other) = tokio::join!(use_once(&before, "a"), use_once(&after, "a"));
+        assert!(!(one && other), "the one of two names, and the other of the other");
+        let (one, other) = tokio::join!(use_once(&before, "b"), use_once(&after, "c"));
+        assert!(one && other, "the positive control");
+        for (vault, name) in [(&before, "c"), (&after, "b")] {
+            assert!(!use_once(vault, name).await, "the other replica knows, whichever key is first");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_are_moved_many_at_a_time() {
+        let store = Arc::new(Together(Memory::new(Arc::new(SystemClock)), tokio::sync::Barrier::new(1)));
+        let (old, both) = (vault(&store, &[OLD]), vault(&store, &[NEW, OLD]));
+        for number in 0..2_000 {
+            old.add(Table::Grants, &number.to_string(), &"kept", 600, "").await.unwrap();
+        }
+        let began = tokio::time::Instant::now();
+        assert_eq!(rotate(&both, Table::Grants).await.unwrap().moved, 2_000);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

@@ -166,10 +166,19 @@ impl Vault {
         }
         let (name, row) = self.row(table, &plain)?;
         match self.store.add(table, &name, row).await? {
-            Added::New => Ok(true),
-            Added::Taken => Ok(false),
-            Added::Full => Err(VaultError::Full),
+            Added::New => {}
+            Added::Taken => return Ok(false),
+            Added::Full => return Err(VaultError::Full),
         }
+        // While keys are changed, another replica may name rows by one that is not the first here: of two that add the same
+        // at once, neither may take itself for the only one.
+        for key in self.keys.iter().skip(1) {
+            if self.store.get(table, &named(key, table, &plain.name)).await?.is_some() {
+                self.store.take(table, &name).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads a row. A row that this vault did not write is no row.

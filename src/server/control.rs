@@ -1,7 +1,7 @@
 //! The control socket of a running gateway: an operator's orders, one a connection, for whoever owns the process.
 //!
 //! A connection sends one line, an [`Order`] as JSON. The answer is lines of JSON, and last `{"done":true}` or
-//! `{"error":"..."}`. The socket has mode 0600, and who else comes is refused by the system's word about the peer.
+//! `{"error":"..."}`; empty ones between them say that it goes on. The socket has mode 0600, and who else comes is refused by the system's word about the peer.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -26,6 +26,8 @@ const AT_ONCE: usize = 4;
 const WAITING: usize = 64;
 /// How long a peer may take to send its order, or to read a line.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After so long without a line an empty one is sent: a large table takes its time, and the command shall know that it does.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Listens at `path` until the process ends.
 ///
@@ -95,7 +97,12 @@ async fn serve(peer: UnixStream, desk: &Arc<Desk>) -> std::io::Result<()> {
         let desk = Arc::clone(desk);
         tokio::spawn(async move { desk.perform(order, &out).await })
     };
-    while let Some(line) = lines.recv().await {
+    loop {
+        let line = match tokio::time::timeout(SILENCE, lines.recv()).await {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(_) => String::new(),
+        };
         tokio::time::timeout(PATIENCE, write.write_all(format!("{line}\n").as_bytes())).await??;
     }
     let last = match working.await {
@@ -104,4 +111,60 @@ async fn serve(peer: UnixStream, desk: &Arc<Desk>) -> std::io::Result<()> {
         Err(_) => json!({ "error": "the order was cut off" }),
     };
     write.write_all(format!("{last}\n").as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::engine::clock::SystemClock;
+    use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError, Table};
+    use crate::engine::vault::Vault;
+
+    /// A store whose tables take half a minute to be read.
+    #[derive(Debug)]
+    struct Large;
+
+    #[async_trait]
+    impl Store for Large {
+        async fn add(&self, _: Table, _: &Name, _: Row) -> Result<Added, StoreError> {
+            Ok(Added::Full)
+        }
+        async fn get(&self, _: Table, _: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+        async fn take(&self, _: Table, _: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+        async fn replace(&self, _: Table, _: &Name, _: &[u8], _: Row) -> Result<bool, StoreError> {
+            Ok(false)
+        }
+        async fn rename(&self, _: Table, _: &Name, _: &[u8], _: &Name, _: Row) -> Result<bool, StoreError> {
+            Ok(false)
+        }
+        async fn page(&self, _: Table, _: Option<&Cursor>) -> Result<Page, StoreError> {
+            tokio::time::sleep(Duration::from_secs(31)).await;
+            Ok(Page::default())
+        }
+        async fn changes(&self, _: Table) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_hears_that_a_large_table_is_still_gone_through() {
+        let desk = Arc::new(Desk::new(Arc::default()));
+        let vault = Vault::new(Arc::new(Large), Arc::new(SystemClock), &[b"a-secret-0123456789".as_slice()]);
+        desk.work_with(Arc::new(vault.unwrap()));
+        let (peer, mut command) = UnixStream::pair().unwrap();
+        command.write_all(b"\"check\"\n").await.unwrap();
+        serve(peer, &desk).await.unwrap();
+        let mut told = String::new();
+        command.read_to_string(&mut told).await.unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.iter().position(|line| !line.is_empty()), Some(6), "one every five seconds: {told:?}");
+        assert_eq!(lines.iter().filter(|line| line.contains("\"rows\":0")).count(), Table::ALL.len());
+        assert_eq!(lines.last(), Some(&r#"{"done":true}"#));
+    }
 }
