@@ -3,6 +3,7 @@
 //! While it is lost every question fails at once: nobody waits for a server that is not there, and one task alone tries to
 //! reach it, with growing pauses that no two replicas share. What does not answer in time counts as lost.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -176,15 +177,28 @@ async fn alive(connection: &mut Connection) -> RedisResult<()> {
     timeout(ANSWER, cmd("PING").exec_async(connection)).await.unwrap_or_else(|_| Err(slow()))
 }
 
-/// A server that forgets keys to make room would let a code be used twice. One that does not tell is believed.
+/// A server that forgets keys to make room would let a code be used twice, and one that copies another is behind it. One that
+/// does not tell is believed.
 async fn keeps_what_it_is_given(connection: &mut Connection) -> RedisResult<()> {
-    let Connection::One(connection) = connection else { return Ok(()) };
-    let told: RedisResult<String> = cmd("INFO").arg("memory").query_async(connection).await;
-    let told = told.unwrap_or_default();
+    let told = match connection {
+        Connection::One(connection) => cmd("INFO").query_async::<String>(connection).await.map(|told| vec![told]),
+        Connection::Cluster(connection) => {
+            let told = cmd("INFO").query_async::<HashMap<String, String>>(connection).await;
+            told.map(|told| told.into_values().collect())
+        }
+    };
+    told.unwrap_or_default().iter().try_for_each(|told| keeps(told))
+}
+
+/// Whether a server that tells this about itself keeps what it is given.
+fn keeps(told: &str) -> RedisResult<()> {
     let field =
         |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default();
     if field("maxmemory_policy").starts_with("allkeys-") && !matches!(field("maxmemory"), "" | "0") {
         return Err(unusable("the server may forget any key when it is full: set `maxmemory-policy noeviction`"));
+    }
+    if field("role") == "slave" {
+        return Err(unusable("the server copies another one: name the one that takes writes, or the sentinels"));
     }
     Ok(())
 }
