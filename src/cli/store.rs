@@ -178,8 +178,7 @@ fn bring(from: &Into) -> Result<String, String> {
         fill(&from.from, &vault).await
     });
     let placed = outcome.and_then(|contents| {
-        // The thread of the store closes it a moment after it was dropped; what was added is on the disk.
-        std::fs::rename(&beside, &path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+        file::place(&beside, &path).map_err(|error| format!("`{}`: {error}", path.display()))?;
         Ok(contents)
     });
     let contents = placed.inspect_err(|_| drop(std::fs::remove_file(&beside)))?;

@@ -53,7 +53,9 @@ impl Ring {
     /// The key that signs now.
     fn signing(&self, now: i64) -> Result<&Signer, VaultError> {
         let begun = self.keys.iter().filter(|(from, _)| *from <= now);
-        begun.max_by_key(|(from, _)| *from).map(|(_, signer)| signer).ok_or(VaultError::Seal)
+        // The first key of all may have been made a moment ago by a replica whose clock is ahead.
+        let signing = begun.max_by_key(|(from, _)| *from).or_else(|| self.keys.iter().min_by_key(|(from, _)| *from));
+        signing.map(|(_, signer)| signer).ok_or(VaultError::Seal)
     }
 
     fn verifier(&self, kid: &str) -> Option<Arc<Key>> {
@@ -262,4 +264,44 @@ fn ring(kept: &[Kept], now: i64) -> Ring {
     let jwks: Vec<&Value> = keys.iter().map(|(_, signer)| signer.jwk()).collect();
     let jwks = Bytes::from(json!({ "keys": jwks }).to_string());
     Ring { keys, jwks, read_at: now }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::engine::clock::Clock;
+    use crate::stores::memory::Memory;
+
+    #[derive(Debug)]
+    struct SetClock(AtomicI64);
+
+    impl Clock for SetClock {
+        fn unix(&self) -> i64 {
+            self.0.load(Ordering::SeqCst)
+        }
+
+        fn monotonic(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_whose_clock_is_behind_signs_with_the_first_key_at_once() {
+        let clock = |now| Arc::new(SetClock(AtomicI64::new(now))) as Arc<dyn Clock>;
+        let store = Arc::new(Memory::new(clock(1_000)));
+        let replica = |now| {
+            let vault =
+                Vault::new(Arc::clone(&store) as Arc<_>, clock(now), &[b"a-secret-of-the-installation".as_slice()]);
+            (vault.unwrap(), Keyring::new(Algorithm::Es256))
+        };
+        let (ahead, behind) = (replica(1_030), replica(1_000));
+        let signed = async |(vault, keyring): &(Vault, Keyring)| keyring.sign(vault, "at+jwt", &Map::new()).await;
+        let token = signed(&ahead).await.unwrap();
+        let other = signed(&behind).await.unwrap();
+        let kid = |token: &str| crate::oauth::jws::show_unverified(token).unwrap().header["kid"].clone();
+        assert_eq!(kid(&token), kid(&other), "there is one key");
+    }
 }

@@ -190,6 +190,21 @@ pub fn look(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// Puts a store that is closed in a place, for good: a power failure does not undo it.
+///
+/// # Errors
+/// The file cannot be moved there.
+pub fn place(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_folder(to)
+}
+
+/// Sees to it that the name of a file is on the disk, as what is in it.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()
+}
+
 fn unusable(path: &Path, kind: std::io::ErrorKind) -> OpenError {
     OpenError {
         message: format!("the store `{}` cannot be opened: {}", path.display(), words(kind)),
@@ -223,9 +238,7 @@ fn open(path: &Path, missing: Missing) -> Result<Open, OpenError> {
     }
     if is_new {
         // Or the file could be gone after a power failure although what is in it was synced.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| unusable(error.kind()))?;
+        sync_folder(path).map_err(|error| unusable(error.kind()))?;
     }
     let damaged = |what: String| OpenError {
         message: format!("the store `{shown}` is damaged or none of this program: {what}"),
