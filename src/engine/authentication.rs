@@ -4,6 +4,7 @@
 //! (audience, client, required claims, times) is decided here on every request, on a hit as on a miss.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -16,6 +17,9 @@ use super::token_cache::TokenCache;
 use crate::oauth::claims::check_times;
 use crate::oauth::identity::Identity;
 use crate::oauth::jws;
+
+/// When a caller may come again while it is not known what is revoked.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// What one service accepts.
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl Authentication {
     /// Verifies `token` and judges it for this service.
     ///
     /// # Errors
-    /// 401 with the reason, or 503 when a provider's keys cannot be had.
+    /// 401 with the reason, or 503 when a provider's keys, or what is revoked, cannot be had.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Identity>, Denial> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         for accepted in &self.providers {
@@ -122,6 +126,10 @@ impl Authentication {
             return Err(Denial::new(Reason::TokenExpired));
         }
         let now = self.clock.unix();
+        if !self.revocations.are_known() {
+            let why = "the store has not been read since the start, and nobody knows what is revoked";
+            return Err(Denial::new(Reason::StoreUnavailable).retry_after(UNREAD).because(why));
+        }
         if self.revocations.covers_identity(&identity, now) {
             return Err(Denial::new(Reason::Revoked));
         }

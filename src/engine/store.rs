@@ -53,7 +53,7 @@ tables! {
     Revocations = "revocations", 200_000, 190_000;
     /// Who made which task.
     Tasks = "tasks", 200_000, 10_000;
-    /// The keys that sign tokens.
+    /// The keys that sign tokens, and a mark by which the store is known again.
     Keys = "keys", 16, 16;
 }
 

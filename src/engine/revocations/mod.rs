@@ -1,15 +1,29 @@
 //! What is revoked before its time: grants and tokens of the gateway's own, and whatever an operator names. It is looked at
 //! on every request without asking the store.
+//!
+//! What this process knows to be revoked stays so until it ends or is lifted, whatever becomes of the store: what could not
+//! be saved is saved later, and what a store has forgotten is saved again.
+
+mod known;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use self::known::{Known, Names};
 use super::store::Table;
-use super::vault::{Vault, VaultError};
+use super::vault::{Vault, VaultError, random_text};
 use crate::oauth::identity::Identity;
+
+/// The row by which a store is known again: one that was emptied has it no more.
+const MARK: &str = "store";
+/// The mark stays for a hundred years.
+const KEPT: i64 = 100 * 366 * 24 * 3600;
+/// What waits to be saved is saved in parts of this size, so that nobody waits for long.
+const AT_ONCE: usize = 200;
 
 /// What may be revoked. A name means something only together with the issuer that gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +57,11 @@ pub enum Target {
 }
 
 impl Target {
+    /// Whether it is a grant or token of the gateway's own, which its client may revoke.
+    fn is_id(&self) -> bool {
+        matches!(self, Self::Id(_))
+    }
+
     /// What its row is called.
     #[must_use]
     pub fn row_name(&self) -> String {
@@ -102,85 +121,39 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// How long, and of what.
-#[derive(Debug, Clone, Copy)]
-struct Extent {
-    until: i64,
-    issued_before: Option<i64>,
-}
-
-impl Extent {
-    fn covers(&self, issued: Option<i64>, now: i64) -> bool {
-        let issued_before = |before| issued.is_none_or(|issued| issued < before);
-        now < self.until && self.issued_before.is_none_or(issued_before)
-    }
-}
-
-/// By issuer, and by the name that it gave.
-type Names = HashMap<String, HashMap<String, Extent>>;
-
-/// Everything that is revoked, as last read. It is never changed, but replaced.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    ids: HashMap<String, Extent>,
-    tokens: HashMap<String, Extent>,
-    subjects: Names,
-    clients: Names,
-    sessions: Names,
-}
-
-impl Known {
-    /// Where a target is known, and by which name.
-    fn place<'a>(&mut self, target: &'a Target) -> (&mut HashMap<String, Extent>, &'a String) {
-        let (names, issuer, name) = match target {
-            Target::Id(name) => return (&mut self.ids, name),
-            Target::Token(name) => return (&mut self.tokens, name),
-            Target::Subject { issuer, name } => (&mut self.subjects, issuer, name),
-            Target::Client { issuer, name } => (&mut self.clients, issuer, name),
-            Target::Session { issuer, name } => (&mut self.sessions, issuer, name),
-        };
-        (names.entry(issuer.clone()).or_default(), name)
-    }
-
-    /// Everything with how long it is revoked.
-    fn all(&self) -> Vec<(Target, Extent)> {
-        let mut all: Vec<(Target, Extent)> = Vec::new();
-        all.extend(self.ids.iter().map(|(name, extent)| (Target::Id(name.clone()), *extent)));
-        all.extend(self.tokens.iter().map(|(name, extent)| (Target::Token(name.clone()), *extent)));
-        let mut add = |names: &Names, target: fn(String, String) -> Target| {
-            for (issuer, names) in names {
-                all.extend(names.iter().map(|(name, extent)| (target(issuer.clone(), name.clone()), *extent)));
-            }
-        };
-        add(&self.subjects, |issuer, name| Target::Subject { issuer, name });
-        add(&self.clients, |issuer, name| Target::Client { issuer, name });
-        add(&self.sessions, |issuer, name| Target::Session { issuer, name });
-        all
-    }
-
-    fn insert(&mut self, revoked: &Revoked) {
-        let extent = Extent { until: revoked.until, issued_before: revoked.issued_before };
-        let (names, name) = self.place(&revoked.target);
-        names.insert(name.clone(), extent);
-    }
-
-    fn remove(&mut self, target: &Target) {
-        let (names, name) = self.place(target);
-        names.remove(name);
-    }
-}
-
 /// The revocations of an installation.
 #[derive(Debug, Default)]
 pub struct Revocations {
     known: ArcSwap<Known>,
     /// What the store does not hold, or not yet: reading the store takes none of it away.
     unsaved: Mutex<HashMap<Target, Revoked>>,
-    /// One reads or writes the store at a time. How often the store's table had changed when it was last read.
-    turn: tokio::sync::Mutex<Option<u64>>,
+    /// One reads or writes the store at a time.
+    turn: tokio::sync::Mutex<Seen>,
+    /// Whether there is a store that was never read.
+    unread: AtomicBool,
+}
+
+/// The store when it was last read.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How often its table had changed.
+    changes: Option<u64>,
+    /// What its mark was.
+    mark: Option<String>,
 }
 
 impl Revocations {
+    /// There is a store that outlives the process: until it was read, nobody can be taken for not revoked.
+    pub fn await_store(&self) {
+        self.unread.store(true, Ordering::Release);
+    }
+
+    /// Whether it is known what is revoked.
+    #[must_use]
+    pub fn are_known(&self) -> bool {
+        !self.unread.load(Ordering::Acquire)
+    }
+
     /// Whether the grant or token of the gateway's own called `id` is revoked.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
@@ -215,7 +188,7 @@ impl Revocations {
     /// read.
     ///
     /// # Errors
-    /// The store cannot keep it; the id is revoked here all the same, for as long.
+    /// As [`put`](Self::put).
     pub async fn revoke(&self, vault: &Vault, id: &str, lifetime: i64) -> Result<(), VaultError> {
         let now = vault.now();
         let until = now.saturating_add(lifetime);
@@ -225,29 +198,54 @@ impl Revocations {
     /// Puts a revocation in force, in place of what there was about its target.
     ///
     /// # Errors
-    /// The store cannot keep it; it is in force here all the same.
+    /// The store cannot keep it. It is in force here all the same, and saved when it can be; unless so many wait for that
+    /// already that there is no room here either.
     pub async fn put(&self, vault: &Vault, revoked: Revoked) -> Result<(), VaultError> {
-        // Before it is seen, so that a reading under way finds it in one place or the other.
-        self.unsaved().insert(revoked.target.clone(), revoked.clone());
-        self.change(|known| known.insert(&revoked));
+        self.remember(&revoked)?;
         let _turn = self.turn.lock().await;
-        let (table, name) = (Table::Revocations, revoked.target.row_name());
-        // What clients revoke leaves room for what an operator does.
-        let owner = if matches!(revoked.target, Target::Id(_)) { "" } else { "operator" };
-        let lifetime = revoked.until.saturating_sub(vault.now());
-        // A row that is there may end between two looks, or be another replica's.
-        for _ in 0..3 {
-            let kept = match vault.get::<Revoked>(table, &name).await? {
-                Some(entry) if entry.value == revoked => true,
-                Some(entry) => vault.replace(table, &entry, &revoked, lifetime, owner).await?,
-                None => vault.add(table, &name, &revoked, lifetime, owner).await?,
-            };
-            if kept {
-                self.unsaved().remove(&revoked.target);
-                return Ok(());
+        write(vault, &revoked, |_| false).await?;
+        self.unsaved().remove(&revoked.target);
+        Ok(())
+    }
+
+    /// What clients revoke leaves room for what an operator does, here as in the table.
+    fn remember(&self, revoked: &Revoked) -> Result<(), VaultError> {
+        let table = Table::Revocations;
+        let most = if revoked.target.is_id() { table.share() } else { table.most() };
+        {
+            // Before it is seen, so that a reading under way finds it in one place or the other.
+            let mut unsaved = self.unsaved();
+            if unsaved.len() >= most && !unsaved.contains_key(&revoked.target) {
+                return Err(VaultError::Full);
             }
+            unsaved.insert(revoked.target.clone(), revoked.clone());
         }
-        Err(VaultError::Full)
+        self.change(|known| known.insert(revoked));
+        Ok(())
+    }
+
+    /// Saves some of what the store does not hold: it could not be asked when that was revoked, or has forgotten it since.
+    ///
+    /// # Errors
+    /// The store cannot be asked, or has no room; what is left waits for the next time.
+    pub async fn save(&self, vault: &Vault) -> Result<(), VaultError> {
+        let waiting: Vec<Revoked> = {
+            let unsaved = self.unsaved();
+            // The share of what clients revoke may be full, and an operator's not.
+            let (ids, named): (Vec<_>, Vec<_>) = unsaved.values().partition(|revoked| revoked.target.is_id());
+            named.into_iter().chain(ids).take(AT_ONCE).cloned().collect()
+        };
+        for revoked in waiting {
+            let _turn = self.turn.lock().await;
+            // It may have been lifted since, or put anew.
+            if self.unsaved().get(&revoked.target) != Some(&revoked) {
+                continue;
+            }
+            // A newer word about the same, of another replica, stands.
+            write(vault, &revoked, |kept| kept.since >= revoked.since).await?;
+            self.unsaved().remove(&revoked.target);
+        }
+        Ok(())
     }
 
     /// Lifts a revocation. Returns whether there was one.
@@ -281,11 +279,10 @@ impl Revocations {
         let mut seen = self.turn.lock().await;
         // First this, then the rows: what changes in between is read again.
         let changes = vault.store().changes(Table::Revocations).await?;
-        if *seen == Some(changes) {
-            return Ok(());
+        if seen.changes != Some(changes) {
+            self.read(vault, &mut seen).await?;
+            seen.changes = Some(changes);
         }
-        self.read(vault).await?;
-        *seen = Some(changes);
         Ok(())
     }
 
@@ -294,12 +291,19 @@ impl Revocations {
     /// # Errors
     /// As [`refresh`](Self::refresh).
     pub async fn reread(&self, vault: &Vault) -> Result<(), VaultError> {
-        let _turn = self.turn.lock().await;
-        self.read(vault).await
+        let mut seen = self.turn.lock().await;
+        self.read(vault, &mut seen).await
     }
 
-    async fn read(&self, vault: &Vault) -> Result<(), VaultError> {
+    async fn read(&self, vault: &Vault, seen: &mut Seen) -> Result<(), VaultError> {
         let rows = vault.list::<Revoked>(Table::Revocations).await?;
+        // After the rows: a store that was emptied before or meanwhile has lost its mark by now.
+        let mark = mark(vault).await?;
+        if seen.mark.as_ref().is_some_and(|before| *before != mark) {
+            tracing::warn!(event = "store-emptied", "what was revoked stays so, and is saved again");
+            self.keep();
+        }
+        seen.mark = Some(mark);
         self.known.rcu(|_| {
             let mut known = Known::default();
             rows.iter().for_each(|revoked| known.insert(revoked));
@@ -308,19 +312,15 @@ impl Revocations {
             unsaved.values().for_each(|revoked| known.insert(revoked));
             known
         });
+        self.unread.store(false, Ordering::Release);
         Ok(())
     }
 
-    /// Keeps everything that is known to be revoked, whatever the store says: it was emptied, and what it forgot must not
-    /// come back to life. Ids of the gateway's own are kept for `lifetime` seconds at most: no token lives longer.
-    pub fn keep(&self, vault: &Vault, lifetime: i64) {
-        let now = vault.now();
+    /// Keeps everything that is known to be revoked, whatever the store says.
+    fn keep(&self) {
         let mut unsaved = self.unsaved();
-        for (target, extent) in self.known.load().all() {
-            let longest = if matches!(target, Target::Id(_)) { now.saturating_add(lifetime) } else { i64::MAX };
-            let Extent { until, issued_before } = extent;
-            let revoked = Revoked { target: target.clone(), since: now, until: until.min(longest), issued_before };
-            unsaved.entry(target).or_insert(revoked);
+        for revoked in self.known.load().all() {
+            unsaved.entry(revoked.target.clone()).or_insert(revoked);
         }
     }
 
@@ -336,3 +336,39 @@ impl Revocations {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Writes a revocation into the store, unless what it holds about the same target `stands`.
+async fn write(vault: &Vault, revoked: &Revoked, stands: impl Fn(&Revoked) -> bool) -> Result<(), VaultError> {
+    let (table, name) = (Table::Revocations, revoked.target.row_name());
+    let owner = if revoked.target.is_id() { "" } else { "operator" };
+    let lifetime = revoked.until.saturating_sub(vault.now());
+    // A row that is there may end between two looks, or be another replica's.
+    for _ in 0..3 {
+        let kept = match vault.get::<Revoked>(table, &name).await? {
+            Some(entry) if entry.value == *revoked || stands(&entry.value) => true,
+            Some(entry) => vault.replace(table, &entry, revoked, lifetime, owner).await?,
+            None => vault.add(table, &name, revoked, lifetime, owner).await?,
+        };
+        if kept {
+            return Ok(());
+        }
+    }
+    Err(VaultError::Full)
+}
+
+/// The mark of a store. Whoever finds none makes it.
+async fn mark(vault: &Vault) -> Result<String, VaultError> {
+    let new = random_text()?;
+    for _ in 0..3 {
+        if let Some(kept) = vault.get::<String>(Table::Keys, MARK).await? {
+            return Ok(kept.value);
+        }
+        if vault.add(Table::Keys, MARK, &new, KEPT, "").await? {
+            return Ok(new);
+        }
+    }
+    Err(VaultError::Full)
+}
+
+#[cfg(test)]
+mod tests;

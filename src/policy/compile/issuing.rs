@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -13,7 +14,7 @@ use crate::engine::credential::CredentialCache;
 use crate::engine::decision::{Denial, Reason};
 use crate::engine::desk::Desk;
 use crate::engine::documents::Documents;
-use crate::engine::issuing::{Issuing, LONGEST_TOKEN, Throttle, Works};
+use crate::engine::issuing::{Issuing, Throttle, Works};
 use crate::engine::keyring::Keyring;
 use crate::engine::limits::Shared;
 use crate::engine::provider::Provider;
@@ -36,6 +37,9 @@ use crate::stores::{self, OpenError, Opened, Settings};
 const REVOCATIONS: Duration = Duration::from_millis(500);
 /// How often they are read even if none has changed, to forget those that have ended.
 const REREAD: u32 = 120;
+
+/// How long a start waits for the first reading.
+const FIRST: Duration = Duration::from_secs(2);
 
 /// Everything that outlives a snapshot.
 #[derive(Debug)]
@@ -122,6 +126,9 @@ impl Workshop {
         if self.opens {
             self.store = stores::open(store, Arc::clone(&self.clock), runtime)?;
             self.opens = false;
+            if self.store.is_durable {
+                self.revocations.await_store();
+            }
         } else {
             self.store.renew(store);
         }
@@ -283,8 +290,13 @@ impl Workshop {
         match self.vault(&clock) {
             Ok(vault) => {
                 let revocations = Arc::clone(&self.revocations);
-                let following = follow(vault, revocations, self.keyrings.clone(), Arc::clone(credentials));
+                let (tried, first) = sync_channel(1);
+                let following = follow(vault, revocations, self.keyrings.clone(), Arc::clone(credentials), tried);
                 self.follower = Some(Follower { task: runtime.spawn(following).abort_handle(), keyrings });
+                if !self.revocations.are_known() {
+                    // Or the first requests would be refused. A store that cannot be asked holds up no start.
+                    let _ = first.recv_timeout(FIRST);
+                }
             }
             Err(error) => tracing::error!(event = "revocations-unread", %error, "nothing can be revoked"),
         }
@@ -296,6 +308,7 @@ async fn follow(
     revocations: Arc<Revocations>,
     keyrings: Vec<Arc<Keyring>>,
     credentials: Arc<CredentialCache>,
+    tried: SyncSender<()>,
 ) {
     let mut every = tokio::time::interval(REVOCATIONS);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -304,16 +317,19 @@ async fn follow(
         every.tick().await;
         let outcome = read(&vault, &revocations, &keyrings, round).await;
         match &outcome {
-            Err(error) if !lost => tracing::warn!(event = "revocations-unread", %error, "what was known stays known"),
+            Err(error) if !lost => {
+                tracing::warn!(event = "revocations-unread", %error, "what was known stays known, and is not saved");
+            }
             Ok(()) if lost => tracing::info!(event = "revocations-read", "revocations are read again"),
             _ => {}
         }
         lost = outcome.is_err();
+        let _ = tried.try_send(());
         credentials.drop_revoked(&revocations);
     }
 }
 
-/// Reads the signing keys that are in use, and what is revoked.
+/// Reads the signing keys that are in use, and what is revoked; and saves of that what the store does not hold.
 async fn read(
     vault: &Vault,
     revocations: &Revocations,
@@ -326,10 +342,14 @@ async fn read(
                 event = "store-emptied",
                 "the store has forgotten everything: whoever signed in does so again"
             );
-            revocations.keep(vault, LONGEST_TOKEN);
         }
     }
-    if round.is_multiple_of(REREAD) { revocations.reread(vault).await } else { revocations.refresh(vault).await }
+    if round.is_multiple_of(REREAD) {
+        revocations.reread(vault).await?
+    } else {
+        revocations.refresh(vault).await?
+    }
+    revocations.save(vault).await
 }
 
 #[cfg(test)]

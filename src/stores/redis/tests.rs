@@ -333,6 +333,32 @@ async fn a_server_that_may_forget_keys_is_none() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_may_forget_keys_are_no_cluster() {
+    let nodes = Server::cluster(&["--maxmemory", "100mb", "--maxmemory-policy", "noeviction"]);
+    let store = || Redis::new(settings(Servers::Cluster(vec![address(&nodes[0])])), &Handle::current());
+    works(&store()).await;
+    nodes[2].ask("CONFIG SET maxmemory-policy allkeys-random");
+    let refused = store().get(Table::Codes, &name(1)).await.unwrap_err();
+    assert!(refused.0.contains("noeviction"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_copies_another_is_none() {
+    let first = Server::start(&[]);
+    let copy = Server::start(&["--replicaof", "127.0.0.1", &first.port().to_string()]);
+    let store = Redis::new(one(&copy), &Handle::current());
+    let refused = store.changes(Table::Codes).await.unwrap_err();
+    assert!(refused.0.contains("copies another one"), "{refused}");
+    copy.ask("REPLICAOF NO ONE");
+    let began = Instant::now();
+    while store.get(Table::Codes, &name(1)).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(5), "it takes writes now");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    works(&store).await;
+}
+
 /// The ids of published keys.
 async fn published(keyring: &Keyring, vault: &Vault) -> Vec<String> {
     let set: serde_json::Value = serde_json::from_slice(&keyring.jwks(vault).await.unwrap()).unwrap();
@@ -386,11 +412,11 @@ async fn a_store_that_was_emptied_revives_nothing() {
     let (keyring, revocations) = (Keyring::new(Algorithm::Es256), Revocations::default());
     let keys = published(&keyring, &vault).await;
     revocations.revoke(&vault, "grant", 3600).await.unwrap();
+    revocations.refresh(&vault).await.unwrap();
     assert!(!keyring.refresh(&vault).await.unwrap(), "nothing was forgotten");
     server.ask("FLUSHALL");
     assert!(keyring.refresh(&vault).await.unwrap(), "everything was");
     assert_ne!(published(&keyring, &vault).await, keys, "tokens of before are nobody's");
-    revocations.keep(&vault, 3600);
     revocations.refresh(&vault).await.unwrap();
     assert!(revocations.contains("grant"), "and what a process knows to be revoked stays so");
     clock.0.fetch_add(3600, std::sync::atomic::Ordering::SeqCst);

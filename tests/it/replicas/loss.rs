@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{SEAL, installation};
+use super::{SEAL, installation, over};
 use crate::own::{self, allow};
 use crate::signin::{CALLBACK, Story, policy, prepared};
 use crate::support::{Browser, Client, Fault, Page, Provider, Redis, Relay, Upstream};
@@ -231,4 +231,52 @@ async fn o04_a_store_that_was_emptied() {
     scene.comes_back_with(400).await;
     assert_eq!(scene.story.redeem(&code).await.status, 400, "a code that was used stays useless");
     scene.was_told().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h10_a_replica_that_starts_without_the_store_lets_in_nobody_who_may_be_revoked() {
+    let upstream = Upstream::mcp(&["a"]).await;
+    let redis = Redis::start(&[]);
+    let relay = Relay::to(([127, 0, 0, 1], redis.port()).into()).await;
+    let setup = over(own::setup(), relay.address().port());
+    let gateway = setup.policy("story", &own::policy("story", &upstream, &allow("'**'"))).start().await;
+    let client = |subject: &str| own::client(&gateway, "story", json!({"sub": subject}));
+    let (alice, bob) = (client("alice"), client("bob"));
+    let status = async |client: &Client| client.call_tool("a", json!({})).await.status;
+    assert_eq!((status(&alice).await, status(&bob).await), (200, 200));
+    let words = ["revoke", "subject", "alice", "--issuer", own::ISSUER, "."];
+    let done = crate::state::command(gateway.directory(), &words, "");
+    assert!(done.status.success(), "{}", crate::state::said(&done));
+
+    let gateway = gateway.crash().await;
+    assert_eq!((status(&alice).await, status(&bob).await), (401, 200), "from the first request on");
+    relay.fault(Fault::Refused);
+    let gateway = gateway.crash().await;
+    upstream.forget();
+    for client in [&alice, &bob] {
+        let reply = client.call_tool("a", json!({})).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, "1"), "nobody knows: {reply:?}");
+    }
+    upstream.assert_silent();
+    gateway.wait_for_log(|record| record["reason"] == "store-unavailable").await;
+    relay.fault(Fault::None);
+    let began = Instant::now();
+    while status(&bob).await != 200 {
+        assert!(began.elapsed() < BACK, "it is read as soon as it can be");
+        assert_ne!(status(&alice).await, 200);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    upstream.forget();
+    assert_eq!(status(&alice).await, 401);
+    upstream.assert_silent();
+
+    // What it knows stays known, however long the store is away, and when it was emptied too.
+    relay.fault(Fault::Refused);
+    redis.ask("FLUSHALL");
+    assert_eq!((status(&alice).await, status(&bob).await), (401, 200));
+    relay.fault(Fault::None);
+    gateway.wait_for_log(|record| record["fields"]["event"] == "store-emptied").await;
+    assert_eq!((status(&alice).await, status(&bob).await), (401, 200));
+    let listed = || crate::state::said(&crate::state::command(gateway.directory(), &["revoke", "list", "."], ""));
+    crate::support::eventually("the revocation to be saved again", || listed().contains("alice").then_some(())).await;
 }
