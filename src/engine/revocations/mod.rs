@@ -299,11 +299,11 @@ impl Revocations {
         let rows = vault.list::<Revoked>(Table::Revocations).await?;
         // After the rows: a store that was emptied before or meanwhile has lost its mark by now.
         let mark = mark(vault).await?;
-        if seen.mark.as_ref().is_some_and(|before| *before != mark) {
+        if seen.mark.is_some() && seen.mark != mark {
             tracing::warn!(event = "store-emptied", "what was revoked stays so, and is saved again");
             self.keep();
         }
-        seen.mark = Some(mark);
+        seen.mark = mark;
         self.known.rcu(|_| {
             let mut known = Known::default();
             rows.iter().for_each(|revoked| known.insert(revoked));
@@ -356,18 +356,20 @@ async fn write(vault: &Vault, revoked: &Revoked, stands: impl Fn(&Revoked) -> bo
     Err(VaultError::Full)
 }
 
-/// The mark of a store. Whoever finds none makes it.
-async fn mark(vault: &Vault) -> Result<String, VaultError> {
+/// The mark of a store. Whoever finds none makes it; one that takes nothing new has none, and can be read all the same.
+async fn mark(vault: &Vault) -> Result<Option<String>, VaultError> {
     let new = random_text()?;
     for _ in 0..3 {
         if let Some(kept) = vault.get::<String>(Table::Keys, MARK).await? {
-            return Ok(kept.value);
+            return Ok(Some(kept.value));
         }
-        if vault.add(Table::Keys, MARK, &new, KEPT, "").await? {
-            return Ok(new);
+        match vault.add(Table::Keys, MARK, &new, KEPT, "").await {
+            Ok(true) => return Ok(Some(new)),
+            Ok(false) => {}
+            Err(_) => break,
         }
     }
-    Err(VaultError::Full)
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::stores::memory::Memory;
 struct Frail {
     rows: ArcSwap<Memory>,
     lost: AtomicBool,
+    full: AtomicBool,
 }
 
 impl Frail {
@@ -35,6 +36,9 @@ impl Frail {
 #[async_trait]
 impl Store for Frail {
     async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError("OOM".to_owned()));
+        }
         self.asked()?.add(table, name, row).await
     }
     async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
@@ -60,7 +64,7 @@ impl Store for Frail {
 fn frail() -> (Arc<Frail>, Vault) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rows = ArcSwap::from_pointee(Memory::new(Arc::clone(&clock)));
-    let store = Arc::new(Frail { rows, lost: AtomicBool::new(false) });
+    let store = Arc::new(Frail { rows, lost: AtomicBool::new(false), full: AtomicBool::new(false) });
     let secret: &[u8] = b"a-secret-of-the-installation-0123456789";
     let vault = Vault::new(Arc::clone(&store) as Arc<dyn Store>, clock, &[secret]).unwrap();
     (store, vault)
@@ -188,4 +192,11 @@ async fn h10_nothing_is_known_before_the_store_was_read() {
     store.is_lost(true);
     follow(&revocations, &vault).await.unwrap_err();
     assert!(revocations.are_known(), "what was known stays known");
+
+    let (store, vault) = frail();
+    let revocations = Revocations::default();
+    revocations.await_store();
+    store.full.store(true, Ordering::SeqCst);
+    follow(&revocations, &vault).await.unwrap();
+    assert!(revocations.are_known(), "one that takes nothing new can be read");
 }
