@@ -1,10 +1,12 @@
 //! The same strictness over HTTP/2, in frames written by hand.
 
-use serde_json::Value;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use super::frames::{Connection, DATA, END_HEADERS, END_STREAM, End, HEADERS, RST_STREAM, block, frame};
 use super::{BODY, INSTALLATION, Scene};
-use crate::support::Upstream;
+use crate::support::{Answer, PATIENCE, Upstream};
 
 type Fields = Vec<(String, Vec<u8>)>;
 
@@ -278,4 +280,38 @@ async fn l11_floods_of_resets_cost_no_memory_and_stop_nobody() {
     serves(&scene, good(&scene)).await;
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 * 1024, "the floods left {grown} KiB behind");
+}
+
+#[tokio::test]
+async fn o07_streams_that_are_reset_give_their_places_back() {
+    let listeners = "listeners: [{ address: \"127.0.0.1:1\", h2c: true }]";
+    let installation = format!("limits: {{ address_failures: 1000000/minute, requests_in_flight: 4 }}\n{listeners}\n");
+    let slow = Upstream::start(|request| {
+        let id = request.json()["id"].clone();
+        let answer = Answer::json(&json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}}));
+        answer.after(Duration::from_millis(300))
+    })
+    .await;
+    let scene = Scene::with(slow, "rules: [{ allow: { tools: [echo] } }]", &installation).await;
+    let good = good(&scene);
+    let fields = block(good.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+    let body = BODY.as_bytes();
+    for _ in 0..10 {
+        let mut connection = Connection::open(scene.gateway.address()).await;
+        // Before the body, in the middle of it, and while the server takes its time.
+        for (stream, sent) in [(1_u32, &body[..0]), (3, &body[..20]), (5, body)] {
+            let last = if sent.len() == body.len() { END_STREAM } else { 0 };
+            connection
+                .send(&[frame(HEADERS, END_HEADERS, stream, &fields), frame(DATA, last, stream, sent)].concat())
+                .await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            connection.send(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+        }
+    }
+    assert!(!scene.upstream.received().is_empty(), "some were under way");
+    let began = Instant::now();
+    while !matches!(send(&scene, &good, Some(body)).await, End::Answered(200, _)) {
+        assert!(began.elapsed() < PATIENCE, "thirty came and went, and four have room");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
