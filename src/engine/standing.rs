@@ -27,8 +27,8 @@ pub type Print = String;
 pub struct Standing {
     /// By the name of the provider.
     providers: HashMap<String, Vouching>,
-    /// Clients that the policy names, and whether they may act for themselves.
-    clients: HashMap<String, bool>,
+    /// Clients that the policy names, with the scopes that they may have without a person if they may act for themselves.
+    clients: HashMap<String, Option<Vec<String>>>,
     /// Whether clients may register by themselves.
     registration: bool,
     /// Whether a client may be named by the URL of its metadata document.
@@ -49,7 +49,7 @@ impl Standing {
     pub fn new(sign_in: &[SignIn], clients: &[StaticClient], registration: bool, documents: bool) -> Self {
         Self {
             providers: sign_in.iter().map(|sign_in| (sign_in.name.clone(), vouching(&sign_in.kind))).collect(),
-            clients: clients.iter().map(|client| (client.id.clone(), client.grants.service)).collect(),
+            clients: clients.iter().map(own_scopes).collect(),
             registration,
             documents,
         }
@@ -71,7 +71,10 @@ impl Standing {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let (Some(subject), Some(client)) = (text("sub"), text("client_id")) else { return false };
         if !claims.contains_key("sid") {
-            return subject == client && self.clients.get(client) == Some(&true);
+            let scopes = self.clients.get(client).and_then(Option::as_ref);
+            let held = text("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
+            let mut held = held.map(str::to_owned);
+            return subject == client && scopes.is_some_and(|scopes| held.all(|scope| scopes.contains(&scope)));
         }
         let vouched = || Some(keyring.is_voucher(kid, text(VOUCHER)?, self.print(subject)?));
         self.admits(client) && vouched() == Some(true)
@@ -82,6 +85,10 @@ impl Standing {
         let by_itself = if client.starts_with("https://") { self.documents } else { self.registration };
         by_itself || self.clients.contains_key(client)
     }
+}
+
+fn own_scopes(client: &StaticClient) -> (String, Option<Vec<String>>) {
+    (client.id.clone(), client.grants.service.then(|| client.scopes.clone()))
 }
 
 fn vouching(kind: &SignInKind) -> Vouching {
@@ -129,6 +136,35 @@ mod tests {
         for nobody in ["people:carol", "others:alice", "alice", "people", ""] {
             assert_eq!(before.print(nobody), None, "{nobody}");
         }
+    }
+
+    #[test]
+    fn h10_a_machine_has_what_the_policy_lets_it_have_now() {
+        let machine = |service, scopes: &[&str]| StaticClient {
+            id: "ci".into(),
+            name: String::new(),
+            proof: ClientProof::None,
+            redirects: Vec::new(),
+            grants: Grants { code: false, refresh: false, service },
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        };
+        let token = |subject: &str, scope: &str| {
+            let claims = serde_json::json!({ "sub": subject, "client_id": "ci", "scope": scope });
+            claims.as_object().unwrap().clone()
+        };
+        let keyring = Keyring::new(crate::oauth::jws::Algorithm::Es256);
+        for (client, subject, scope, covered) in [
+            (machine(true, &["a", "b"]), "ci", "a b", true),
+            (machine(true, &["a", "b"]), "ci", "", true),
+            (machine(true, &["a"]), "ci", "a b", false),
+            (machine(true, &[]), "ci", "a", false),
+            (machine(false, &["a"]), "ci", "a", false),
+            (machine(true, &["a"]), "people:alice", "a", false),
+        ] {
+            let standing = Standing::new(&[], &[client], true, true);
+            assert_eq!(standing.covers(&keyring, "k", &token(subject, scope)), covered, "{subject} {scope}");
+        }
+        assert!(!of(&[]).covers(&keyring, "k", &token("ci", "")), "nobody of that name");
     }
 
     #[test]

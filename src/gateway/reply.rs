@@ -21,7 +21,7 @@ use crate::signin;
 
 /// What every answer of the gateway's own tells a browser: nothing of it is a page unless it says so, and nobody frames it,
 /// keeps it or is told where it came from.
-const SECURITY: [(HeaderName, &str); 5] = [
+pub const SECURITY: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),

@@ -117,6 +117,18 @@ async fn h10_a_client_that_the_policy_no_longer_names_is_nobody() {
     story.upstream.assert_silent();
     assert_eq!(status(&person).await, 200, "of another client");
 
+    // Nor has a machine what it may no longer have.
+    let fewer = policy.replace("client_credentials], scopes: [files:read] }", "client_credentials] }");
+    assert_ne!(fewer, policy);
+    story.gateway.write_policy("files", &policy);
+    let began = Instant::now();
+    while status(&machine).await != 200 {
+        assert!(began.elapsed() < PROMISED + SLACK, "named again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    story.gateway.write_policy("files", &fewer);
+    refused(&machine).await;
+
     // A person's token is one of the client that got it, too.
     let without = policy.replace("id: desk, name", "id: table, name").replace("registration: true", "");
     let without = without.replace("  redirects: {", "  registration: false\n  redirects: {");
