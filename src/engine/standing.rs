@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::issuing::{SignIn, SignInKind, StaticClient};
+use super::issuing::{SignIn, SignInKind, StaticClient, User};
 use super::keyring::Keyring;
 use super::seal::mac;
 
@@ -19,8 +19,18 @@ use super::seal::mac;
 /// password.
 pub const VOUCHER: &str = "voucher";
 
-/// Who vouches, hashed. It changes with the issuer of a provider, or with name and password of a person.
+/// Who vouches, hashed.
 pub type Print = String;
+
+/// The prints of somebody for whom the policy vouches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    /// It changes with the issuer of a provider, or with name and password of a person: then the sign-in is over.
+    pub sign_in: Print,
+    /// It changes with that, and with what a file of users says about the person: then tokens are over, and the next ones say
+    /// what holds now.
+    pub token: Print,
+}
 
 /// Whom the policy knows.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,9 +48,9 @@ pub struct Standing {
 #[derive(Debug, PartialEq, Eq)]
 enum Vouching {
     /// For everybody whom a provider signs in.
-    Everybody(Print),
+    Everybody(Vouched),
     /// For the people of a file, by their names.
-    People(HashMap<String, Print>),
+    People(HashMap<String, Vouched>),
 }
 
 impl Standing {
@@ -55,14 +65,20 @@ impl Standing {
         }
     }
 
-    /// The print of whoever vouches for a person now: `subject` is the name of a provider, a colon, and what it says.
+    /// The prints of whoever vouches for a person now: `subject` is the name of a provider, a colon, and what it says.
     #[must_use]
-    pub fn print(&self, subject: &str) -> Option<&Print> {
+    pub fn vouched(&self, subject: &str) -> Option<&Vouched> {
         let (provider, name) = subject.split_once(':')?;
         match self.providers.get(provider)? {
-            Vouching::Everybody(print) => Some(print),
+            Vouching::Everybody(vouched) => Some(vouched),
             Vouching::People(people) => people.get(name),
         }
+    }
+
+    /// The print that a sign-in of the person remembers.
+    #[must_use]
+    pub fn print(&self, subject: &str) -> Option<&Print> {
+        self.vouched(subject).map(|vouched| &vouched.sign_in)
     }
 
     /// Whether a token by the key `kid` may still speak for whom it was issued.
@@ -71,12 +87,11 @@ impl Standing {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let (Some(subject), Some(client)) = (text("sub"), text("client_id")) else { return false };
         if !claims.contains_key("sid") {
-            let scopes = self.clients.get(client).and_then(Option::as_ref);
-            let held = text("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
-            let mut held = held.map(str::to_owned);
-            return subject == client && scopes.is_some_and(|scopes| held.all(|scope| scopes.contains(&scope)));
+            let Some(Some(own)) = self.clients.get(client) else { return false };
+            let mut held = text("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
+            return subject == client && held.all(|scope| own.iter().any(|own| own == scope));
         }
-        let vouched = || Some(keyring.is_voucher(kid, text(VOUCHER)?, self.print(subject)?));
+        let vouched = || Some(keyring.is_voucher(kid, text(VOUCHER)?, &self.vouched(subject)?.token));
         self.admits(client) && vouched() == Some(true)
     }
 
@@ -96,12 +111,20 @@ fn vouching(kind: &SignInKind) -> Vouching {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
         URL_SAFE_NO_PAD.encode(mac(b"", &parts))
     };
+    let provider = |issuer: &str| {
+        let sign_in = print(&["provider", issuer]);
+        Vouching::Everybody(Vouched { token: sign_in.clone(), sign_in })
+    };
     match kind {
-        SignInKind::Oidc(oidc) => Vouching::Everybody(print(&["provider", oidc.issuer.as_str()])),
-        SignInKind::GitHub(github) => Vouching::Everybody(print(&["provider", github.issuer.as_str()])),
+        SignInKind::Oidc(oidc) => provider(oidc.issuer.as_str()),
+        SignInKind::GitHub(github) => provider(github.issuer.as_str()),
         SignInKind::Local(users) => {
-            let person =
-                |user: &super::issuing::User| (user.name.clone(), print(&["person", &user.name, &user.password]));
+            let person = |user: &User| {
+                let claims = Value::Object(user.claims.clone()).to_string();
+                let sign_in = print(&["person", &user.name, &user.password]);
+                let token = print(&["person", &user.name, &user.password, &claims]);
+                (user.name.clone(), Vouched { sign_in, token })
+            };
             Vouching::People(users.iter().map(person).collect())
         }
     }
@@ -110,7 +133,7 @@ fn vouching(kind: &SignInKind) -> Vouching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::issuing::{ClientProof, Grants, User};
+    use crate::engine::issuing::{ClientProof, Grants};
 
     fn people(users: &[(&str, &str)]) -> SignIn {
         let user = |(name, password): &(&str, &str)| User {

@@ -13,6 +13,7 @@ use super::answer::{Answer, Oauth, OauthError};
 use super::asked::{Asked, addressee, check_resource};
 use super::clients::{self, Client};
 use super::grant::{self, Grant};
+use super::local;
 use super::provider::ProviderTokens;
 use crate::engine::issuing::Issuing;
 use crate::engine::limits::network;
@@ -145,15 +146,17 @@ pub async fn redeem(issuing: &Issuing, client: &Client, parameters: &Parameters)
     if used.grant.is_revoked(issuing, &id) {
         return Err(refused("the subject or the client is revoked"));
     }
+    let mut given = held.grant.clone();
+    local::read_claims(issuing, &mut given);
     // First the grant and then the code that names it: whoever finds the code redeemed finds a grant to revoke.
-    grant::begin(issuing, &id, &held.grant).await?;
+    grant::begin(issuing, &id, &given).await?;
     // Of many redemptions at once, one succeeds.
     if !vault.replace(Table::Codes, &entry, &used, REMEMBERED, "redeemed").await? {
         grant::forget(issuing, &id).await?;
         return Err(unknown());
     }
     clients::keep(issuing, client).await;
-    grant::tokens(issuing, client, &id, &held.grant, &held.grant.scopes).await
+    grant::tokens(issuing, client, &id, &given, &given.scopes).await
 }
 
 /// 43 to 128 unreserved characters (RFC 7636 section 4.1).

@@ -171,7 +171,9 @@ pub async fn tokens(
     let lifetime = issuing.lifetimes.access;
     let claims = registered(issuing, (&grant.subject, &grant.client), scopes, claims, lifetime)?;
     let works = &issuing.works;
-    let access = works.keyring.sign_vouched(&works.vault, TYPE, claims, &grant.print).await?;
+    let gone = || OauthError::new(Oauth::InvalidGrant, "nobody vouches for the person any more");
+    let vouched = issuing.standing.vouched(&grant.subject).ok_or_else(gone)?;
+    let access = works.keyring.sign_vouched(&works.vault, TYPE, claims, &vouched.token).await?;
     if access.len() > bearer::LONGEST {
         // It would be refused with every call, and the client would sign the person in again and again.
         let (service, size) = (&*issuing.service, access.len());

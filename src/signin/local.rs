@@ -13,6 +13,7 @@ use super::browser::is_foreign_form;
 use super::callback::{finish, no_flow};
 use super::code::{Person, subject};
 use super::flow::{self, Found, Lost};
+use super::grant::{self, Grant};
 use super::pages::{self, STYLE};
 use super::{Request, form, login};
 use crate::engine::issuing::{Endpoints, Issuing, SignInKind, User};
@@ -113,9 +114,16 @@ async fn enter(issuing: &Issuing, request: Request<'_>, found: &Found, name: &st
     finish(issuing, request, found, person).await.with_cookie(&found.done).with_cookie(cookie)
 }
 
+/// Reads what the file of a local provider says about the person of a grant now. Others have told what they had to.
+pub fn read_claims(issuing: &Issuing, grant: &mut Grant) {
+    if let Some(claims) = claims(issuing, &grant.provider, &grant.subject) {
+        grant.claims = grant::mapped(issuing, &claims);
+    }
+}
+
 /// What the file of a local provider says about a person now; `None` when the provider is no local one, or knows nobody of
 /// that name.
-pub fn claims(issuing: &Issuing, provider: &str, subject: &str) -> Option<Value> {
+fn claims(issuing: &Issuing, provider: &str, subject: &str) -> Option<Value> {
     let name = subject.strip_prefix(provider)?.strip_prefix(':')?;
     let user = users(issuing, provider)?.iter().find(|user| user.name == name)?;
     let mut claims = user.claims.clone();

@@ -49,15 +49,15 @@ pub async fn refresh(issuing: &Arc<Issuing>, client: &Client, parameters: &Param
             vouched = true;
         } else if presented.turn == held.turn {
             let mut turned = Grant { turn: held.turn.saturating_add(1), turned: now, ..held.clone() };
-            if let Some(claims) = local::claims(issuing, &held.provider, &held.subject) {
-                turned.claims = grant::mapped(issuing, &claims);
-            }
+            local::read_claims(issuing, &mut turned);
             if vault.replace(Table::Grants, &entry, &turned, turned.left(issuing), &turned.subject).await? {
                 clients::keep(issuing, client).await;
                 return grant::tokens(issuing, client, presented.id, &turned, &scopes).await;
             }
         } else if presented.turn.checked_add(1) == Some(held.turn) && now - held.turned <= GRACE {
-            return grant::tokens(issuing, client, presented.id, held, &scopes).await;
+            let mut again = held.clone();
+            local::read_claims(issuing, &mut again);
+            return grant::tokens(issuing, client, presented.id, &again, &scopes).await;
         } else {
             tracing::warn!(event = "refresh-replayed", service = %issuing.service, client = client.id, "a refresh token came twice; its grant is revoked");
             grant::revoke(issuing, presented.id).await?;

@@ -76,18 +76,31 @@ async fn h10_whoever_is_added_again_works_with_new_tokens() {
 }
 
 #[tokio::test]
-async fn a_refresh_reads_the_claims_of_the_file_anew() {
+async fn h10_tokens_say_what_the_file_says_now() {
     let mut world = World::new();
     let groups = |group: &str| json!({ "groups": [group] }).as_object().unwrap().clone();
     world.users[0].claims = groups("admins");
-    let tokens = read(&world.token(&redemption(&code(&world, &mut Jar::new()).await)).await);
-    let claims = async |world: &World, tokens: &Value| {
-        verified(world, tokens["access_token"].as_str().unwrap()).await.unwrap().claims["groups"].clone()
-    };
+    let mut jar = Jar::new();
+    let tokens = read(&world.token(&redemption(&code(&world, &mut jar).await)).await);
+    let unused = code(&world, &mut Jar::new()).await;
+    let access = |tokens: &Value| tokens["access_token"].as_str().unwrap().to_owned();
+    let claims =
+        async |world: &World, tokens: &Value| verified(world, &access(tokens)).await.unwrap().claims["groups"].clone();
     assert_eq!(claims(&world, &tokens).await, json!(["admins"]));
     world.users[0].claims = groups("readers");
+    assert_eq!(verified(&world, &access(&tokens)).await.unwrap_err(), Reason::Revoked, "it says what holds no more");
     let next = refreshed(&world, &tokens).await;
-    assert_eq!(claims(&world, &next).await, json!(["readers"]));
+    assert_eq!(claims(&world, &next).await, json!(["readers"]), "the next one does");
+    world.users[0].claims = groups("writers");
+    let again = refreshed(&world, &tokens).await;
+    assert_eq!(claims(&world, &again).await, json!(["writers"]), "also where an answer is given again");
+    world.users[0].claims = groups("readers");
+    let redeemed = read(&world.token(&redemption(&unused)).await);
+    assert_eq!(claims(&world, &redeemed).await, json!(["readers"]), "and so does that of a code from before");
+    let page = world.authorize(&mut jar).await;
+    let state = parameter(&location(&page), "state").unwrap();
+    let known = world.ask(Method::GET, Endpoint::SignIn, &format!("state={state}"), "", &mut jar).await;
+    assert_eq!(known.status, 303, "nobody has to sign in again for it");
 }
 
 #[tokio::test]
