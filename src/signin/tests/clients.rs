@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::world::*;
+use crate::engine::clock::Clock;
 use crate::engine::issuing::Issuing;
 use crate::oauth::jws::Algorithm;
 use crate::oauth::signer::Signer;
+use crate::stores::memory::Memory;
 
 const HOUR: i64 = 3600;
 
@@ -237,4 +239,42 @@ async fn h08_a_client_with_a_document_proves_who_it_is_by_its_own_keys() {
         assert!(strangers.iter().all(|(target, _)| *target == crate::engine::fetch::Target::Stranger), "{what}");
         assert_eq!(strangers.iter().any(|(_, url)| url == KEYS), member == "jwks_uri", "{what}");
     }
+}
+
+/// The clock of a store that is almost a minute ahead.
+#[derive(Debug)]
+struct Ahead(Arc<dyn Clock>);
+
+impl Clock for Ahead {
+    fn unix(&self) -> i64 {
+        self.0.unix() + 59
+    }
+
+    fn monotonic(&self) -> std::time::Instant {
+        self.0.monotonic()
+    }
+}
+
+#[tokio::test]
+async fn c02_an_assertion_counts_once_also_where_the_stores_clock_is_ahead() {
+    let world = World::over(|clock| Arc::new(Memory::new(Arc::new(Ahead(clock)))));
+    let own = Signer::generate(Algorithm::Es256).unwrap();
+    let mut document: Value = serde_json::from_str(&document(CALLBACK)).unwrap();
+    document["token_endpoint_auth_method"] = "private_key_jwt".into();
+    document["jwks"] = json!({ "keys": [own.jwk()] });
+    world.publishes(&document.to_string());
+    let show = async |id: &str| {
+        let now = 1_800_000_000;
+        let said = json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": now + 60, "iat": now, "jti": id });
+        let assertion = own.sign("JWT", said.as_object().unwrap()).unwrap();
+        let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        let form = format!("{}&{kind}&client_assertion={assertion}", redemption("no-code"));
+        read(&world.token(&form).await)["error"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(show("1").await, "invalid_grant", "the client is known by it");
+    assert_eq!(show("1").await, "invalid_client", "once");
+    // The last second in which it is good.
+    world.later(119);
+    assert_eq!(show("1").await, "invalid_client", "and no more while it is good");
+    assert_eq!(show("2").await, "invalid_grant", "as another one is: the positive control");
 }
