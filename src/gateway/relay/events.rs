@@ -126,7 +126,9 @@ async fn pumped(
                     Some(piece) => decoder.push(piece, cap).map_err(broken)?,
                     None => std::mem::replace(&mut decoder, Decoder::new(Coding::Identity)).finish().map_err(broken)?,
                 };
-                let judged = permitted(&mut watch, filter.push(&plain, last, &mut out, &mut judge)).await;
+                // What judges an event takes no room in streams that are silent.
+                let judging = Box::pin(filter.push(&plain, last, &mut out, &mut judge));
+                let judged = permitted(&mut watch, judging).await;
                 let pushed = match judged {
                     Ok(pushed) => pushed,
                     Err(reason) => return Ok(Ended::ByGateway(Some(reason))),
