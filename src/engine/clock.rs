@@ -26,3 +26,19 @@ impl Clock for SystemClock {
         Instant::now()
     }
 }
+
+/// A clock that a test sets: seconds since the epoch.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub struct SetClock(pub std::sync::atomic::AtomicI64);
+
+#[cfg(test)]
+impl Clock for SetClock {
+    fn unix(&self) -> i64 {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+}

@@ -268,25 +268,11 @@ fn ring(kept: &[Kept], now: i64) -> Ring {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
-    use std::time::Instant;
+    use std::sync::atomic::AtomicI64;
 
     use super::*;
-    use crate::engine::clock::Clock;
+    use crate::engine::clock::{Clock, SetClock};
     use crate::stores::memory::Memory;
-
-    #[derive(Debug)]
-    struct SetClock(AtomicI64);
-
-    impl Clock for SetClock {
-        fn unix(&self) -> i64 {
-            self.0.load(Ordering::SeqCst)
-        }
-
-        fn monotonic(&self) -> Instant {
-            Instant::now()
-        }
-    }
 
     #[tokio::test]
     async fn a_replica_whose_clock_is_behind_signs_with_the_first_key_at_once() {

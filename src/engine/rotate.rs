@@ -120,7 +120,8 @@ mod tests {
 
     use super::*;
     use crate::engine::clock::{Clock, SystemClock};
-    use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError};
+    use crate::engine::store::{Row, Store, StoreError};
+    use crate::stores::faulty::{Around, Faulty, Verb};
     use crate::stores::memory::Memory;
 
     const OLD: &[u8] = &[1; 32];
@@ -181,42 +182,42 @@ mod tests {
         assert_eq!(both.take::<String>(Table::Grants, "a").await.unwrap(), None, "and it is taken once");
     }
 
-    /// A store where those that add wait for each other, and which takes its time to rename.
+    /// Has those that add wait for each other, and takes its time to rename.
     #[derive(Debug)]
-    struct Together(Memory, tokio::sync::Barrier);
+    struct Together(Arc<Memory>, tokio::sync::Barrier);
+
+    fn together(many: usize) -> Arc<Faulty<Together>> {
+        let rows = Arc::new(Memory::new(Arc::new(SystemClock)));
+        Arc::new(Faulty(Together(rows, tokio::sync::Barrier::new(many))))
+    }
 
     #[async_trait::async_trait]
-    impl Store for Together {
-        async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
-            self.1.wait().await;
-            let added = self.0.add(table, name, row).await;
-            self.1.wait().await;
-            added
+    impl Around for Together {
+        fn within(&self) -> Arc<dyn Store> {
+            Arc::clone(&self.0) as Arc<dyn Store>
         }
-        async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            self.0.get(table, name).await
+
+        async fn before(&self, verb: Verb) -> Result<(), StoreError> {
+            match verb {
+                Verb::Add => {
+                    self.1.wait().await;
+                }
+                Verb::Rename => tokio::time::sleep(Duration::from_millis(10)).await,
+                _ => {}
+            }
+            Ok(())
         }
-        async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            self.0.take(table, name).await
-        }
-        async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
-            self.0.replace(table, name, before, row).await
-        }
-        async fn rename(&self, at: Table, name: &Name, was: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            self.0.rename(at, name, was, to, row).await
-        }
-        async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
-            self.0.page(table, from).await
-        }
-        async fn changes(&self, table: Table) -> Result<u64, StoreError> {
-            self.0.changes(table).await
+
+        async fn after(&self, verb: Verb, _: Table) {
+            if verb == Verb::Add {
+                self.1.wait().await;
+            }
         }
     }
 
     #[tokio::test]
     async fn c03_what_is_used_once_is_used_once_while_replicas_change_their_keys() {
-        let store = Arc::new(Together(Memory::new(Arc::new(SystemClock)), tokio::sync::Barrier::new(2)));
+        let store = together(2);
         let (before, after) = (vault(&store, &[OLD, NEW]), vault(&store, &[NEW, OLD]));
         let use_once =
             async |vault: &Vault, name: &str| vault.add(Table::Assertions, name, &(), 600, "").await.unwrap();
@@ -231,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rows_are_moved_many_at_a_time() {
-        let store = Arc::new(Together(Memory::new(Arc::new(SystemClock)), tokio::sync::Barrier::new(1)));
+        let store = together(1);
         let (old, both) = (vault(&store, &[OLD]), vault(&store, &[NEW, OLD]));
         for number in 0..2_000 {
             old.add(Table::Grants, &number.to_string(), &"kept", 600, "").await.unwrap();

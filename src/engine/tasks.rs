@@ -185,80 +185,43 @@ fn place(service: &str, task: &str) -> Digest {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-    use std::time::Instant;
 
     use async_trait::async_trait;
 
     use super::*;
-    use crate::engine::clock::Clock;
-    use crate::engine::store::{Added, Cursor, Name, Page, Row, Store};
+    use crate::engine::clock::{Clock, SetClock};
+    use crate::engine::store::Store;
+    use crate::stores::faulty::{Around, Faulty, Verb};
     use crate::stores::memory::Memory;
 
-    #[derive(Debug, Default)]
-    struct SetClock(AtomicI64);
-
-    impl Clock for SetClock {
-        fn unix(&self) -> i64 {
-            self.0.load(Ordering::SeqCst)
-        }
-
-        fn monotonic(&self) -> Instant {
-            Instant::now()
-        }
-    }
-
-    /// A store that counts what it is asked, and may be lost or silent.
+    /// Counts what a store is asked, which may be lost or silent.
     #[derive(Debug)]
     struct Watched {
-        rows: Memory,
+        rows: Arc<Memory>,
         asked: AtomicUsize,
         lost: AtomicBool,
         silent: AtomicBool,
     }
 
-    impl Watched {
-        async fn ask(&self) -> Result<&Memory, StoreError> {
+    #[async_trait]
+    impl Around for Watched {
+        fn within(&self) -> Arc<dyn Store> {
+            Arc::clone(&self.rows) as Arc<dyn Store>
+        }
+
+        async fn before(&self, _: Verb) -> Result<(), StoreError> {
             self.asked.fetch_add(1, Ordering::SeqCst);
             if self.silent.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
             }
-            if self.lost.load(Ordering::SeqCst) { Err(StoreError("lost".to_owned())) } else { Ok(&self.rows) }
-        }
-
-        fn asked(&self) -> usize {
-            self.asked.swap(0, Ordering::SeqCst)
-        }
-    }
-
-    #[async_trait]
-    impl Store for Watched {
-        async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
-            self.ask().await?.add(table, name, row).await
-        }
-        async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            self.ask().await?.get(table, name).await
-        }
-        async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            self.ask().await?.take(table, name).await
-        }
-        async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
-            self.ask().await?.replace(table, name, before, row).await
-        }
-        async fn rename(&self, table: Table, from: &Name, was: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
-            self.ask().await?.rename(table, from, was, to, row).await
-        }
-        async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
-            self.ask().await?.page(table, from).await
-        }
-        async fn changes(&self, table: Table) -> Result<u64, StoreError> {
-            self.ask().await?.changes(table).await
+            if self.lost.load(Ordering::SeqCst) { Err(StoreError("lost".to_owned())) } else { Ok(()) }
         }
     }
 
     /// Replicas with one store.
     struct Scene {
         clock: Arc<SetClock>,
-        store: Arc<Watched>,
+        store: Arc<Faulty<Watched>>,
         vault: Vault,
         replicas: [TaskOwners; 2],
     }
@@ -266,9 +229,9 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let clock = Arc::new(SetClock(AtomicI64::new(1_000)));
-            let rows = Memory::new(Arc::clone(&clock) as Arc<dyn Clock>);
+            let rows = Arc::new(Memory::new(Arc::clone(&clock) as Arc<dyn Clock>));
             let (asked, lost, silent) = Default::default();
-            let store = Arc::new(Watched { rows, asked, lost, silent });
+            let store = Arc::new(Faulty(Watched { rows, asked, lost, silent }));
             let vault = Vault::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&clock) as Arc<dyn Clock>, &[]);
             Self { clock, store, vault: vault.unwrap(), replicas: Default::default() }
         }
@@ -319,16 +282,20 @@ mod tests {
         let scene = Scene::new();
         let (alice, bob) = (named("alice"), named("bob"));
         assert!(scene.made(0, "t", None, &alice).await);
-        assert_eq!(scene.store.asked(), 1);
+        assert_eq!(scene.store.0.asked.swap(0, Ordering::SeqCst), 1);
         assert_eq!(scene.owns(0, "t", &alice).await, Some(true));
         assert_eq!(scene.owns(0, "t", &bob).await, Some(false));
-        assert_eq!(scene.store.asked(), 0, "what is known here is asked of nobody");
+        assert_eq!(scene.store.0.asked.swap(0, Ordering::SeqCst), 0, "what is known here is asked of nobody");
         assert_eq!(scene.owns(1, "t", &bob).await, Some(false));
         assert_eq!(scene.owns(1, "t", &alice).await, Some(true));
-        assert_eq!(scene.store.asked(), 1, "the second time it is known");
+        assert_eq!(scene.store.0.asked.swap(0, Ordering::SeqCst), 1, "the second time it is known");
         assert_eq!(scene.owns(1, "t", &Identity::anonymous()).await, Some(false));
         assert!(scene.made(1, "t", None, &Identity::anonymous()).await);
-        assert_eq!(scene.store.asked(), 0, "callers without a name have no tasks to look for");
+        assert_eq!(
+            scene.store.0.asked.swap(0, Ordering::SeqCst),
+            0,
+            "callers without a name have no tasks to look for"
+        );
 
         assert!(scene.made(1, "u", None, &bob).await);
         assert!(scene.made(0, "u", None, &alice).await, "a server that gives one id to two callers");
@@ -336,7 +303,7 @@ mod tests {
             assert_eq!(scene.owns(replica, "u", &alice).await, Some(false), "gives nothing away at {replica}");
             assert_eq!(scene.owns(replica, "u", &bob).await, Some(true), "and the first keeps it at {replica}");
         }
-        let page = scene.store.rows.page(Table::Tasks, None).await.unwrap();
+        let page = scene.store.0.rows.page(Table::Tasks, None).await.unwrap();
         let rows = format!("{:?}", page.rows);
         let hidden = |text: &str| !rows.contains(&format!("{:?}", text.as_bytes()).replace(['[', ']'], ""));
         assert!(page.rows.len() == 2 && hidden("alice") && hidden("bob"), "rows are sealed");
@@ -396,8 +363,8 @@ mod tests {
         let (alice, bob) = (named("alice"), named("bob"));
         assert!(scene.made(0, "kept", None, &alice).await);
         for silent in [false, true] {
-            scene.store.lost.store(!silent, Ordering::SeqCst);
-            scene.store.silent.store(silent, Ordering::SeqCst);
+            scene.store.0.lost.store(!silent, Ordering::SeqCst);
+            scene.store.0.silent.store(silent, Ordering::SeqCst);
             let task = format!("made {silent}");
             assert!(!scene.made(0, &task, None, &alice).await, "it cannot be kept");
             assert_eq!(scene.owns(0, &task, &alice).await, Some(true), "but is known here");
@@ -409,7 +376,7 @@ mod tests {
             }
             assert_eq!(scene.owned(0, &["kept".to_owned(), task], &alice).await, Some(2));
         }
-        scene.store.silent.store(false, Ordering::SeqCst);
+        scene.store.0.silent.store(false, Ordering::SeqCst);
         assert_eq!(scene.owns(1, "kept", &alice).await, Some(true), "it is back");
         assert_eq!(scene.owns(1, "made true", &alice).await, Some(false), "what was not kept stays unknown");
     }
@@ -420,15 +387,15 @@ mod tests {
         let alice = named("alice");
         let strange: Vec<String> = (0..3 * MOST_ASKED).map(|task| format!("strange {task}")).collect();
         assert_eq!(scene.owned(1, &strange, &alice).await, Some(0));
-        assert_eq!(scene.store.asked(), MOST_ASKED);
+        assert_eq!(scene.store.0.asked.swap(0, Ordering::SeqCst), MOST_ASKED);
         let hers: Vec<String> = (0..MOST_ASKED).map(|task| task.to_string()).collect();
         for task in &hers {
             assert!(scene.made(0, task, None, &alice).await);
         }
-        scene.store.asked();
+        scene.store.0.asked.swap(0, Ordering::SeqCst);
         let list = [hers.as_slice(), &strange].concat();
         assert_eq!(scene.owned(1, &list, &alice).await, Some(MOST_ASKED));
-        assert_eq!(scene.store.asked(), MOST_ASKED);
+        assert_eq!(scene.store.0.asked.swap(0, Ordering::SeqCst), MOST_ASKED);
         let list = [strange.as_slice(), &hers].concat();
         assert_eq!(scene.owned(1, &list, &alice).await, Some(MOST_ASKED), "what is known here needs no question");
         assert_eq!(scene.owned(1, &hers, &named("bob")).await, Some(0));

@@ -124,6 +124,7 @@ mod tests {
     use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
     use super::*;
+    use crate::engine::clock::SetClock;
     use crate::engine::decision::Reason;
 
     #[derive(Debug, Default)]
@@ -179,21 +180,8 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct At(AtomicI64);
-
-    impl Clock for At {
-        fn unix(&self) -> i64 {
-            self.0.load(Ordering::SeqCst)
-        }
-
-        fn monotonic(&self) -> Instant {
-            Instant::now()
-        }
-    }
-
     fn cache() -> TokenCache {
-        TokenCache::new(Arc::new(At(AtomicI64::new(1000))))
+        TokenCache::new(Arc::new(SetClock(AtomicI64::new(1000))))
     }
 
     fn calls(counting: &Counting) -> usize {

@@ -283,56 +283,43 @@ mod tests {
 
     use super::*;
     use crate::engine::clock::SystemClock;
-    use crate::engine::store::{Cursor, Page, Store, StoreError};
+    use crate::engine::store::{Page, Store, StoreError};
+    use crate::stores::faulty::{Around, Faulty, Verb};
     use crate::stores::memory::Memory;
 
-    /// A store that is lost after so many calls, and comes back after so many more.
+    /// Loses a store after so many calls, and brings it back after so many more.
     #[derive(Debug)]
     struct Lost {
-        within: Memory,
+        within: Arc<Memory>,
         calls: AtomicUsize,
         after: usize,
         until: usize,
     }
 
-    impl Lost {
-        fn asked(&self) -> Result<&Memory, StoreError> {
-            let call = self.calls.fetch_add(1, Ordering::SeqCst);
-            if (self.after..self.until).contains(&call) { Err(StoreError("lost".to_owned())) } else { Ok(&self.within) }
-        }
-    }
-
     #[async_trait]
-    impl Store for Lost {
-        async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
-            self.asked()?.add(table, name, row).await
+    impl Around for Lost {
+        fn within(&self) -> Arc<dyn Store> {
+            Arc::clone(&self.within) as Arc<dyn Store>
         }
-        async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            self.asked()?.get(table, name).await
+
+        async fn before(&self, verb: Verb) -> Result<(), StoreError> {
+            if verb == Verb::Page {
+                return Ok(());
+            }
+            let call = self.calls.fetch_add(1, Ordering::SeqCst);
+            if (self.after..self.until).contains(&call) { Err(StoreError("lost".to_owned())) } else { Ok(()) }
         }
-        async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            self.asked()?.take(table, name).await
-        }
-        async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
-            self.asked()?.replace(table, name, before, row).await
-        }
-        async fn rename(&self, at: Table, name: &Name, before: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
-            self.asked()?.rename(at, name, before, to, row).await
-        }
-        async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
-            // As a store may whose rows change meanwhile, it tells of each row twice.
-            let mut page = self.within.page(table, from).await?;
+
+        /// As a store may whose rows change meanwhile, it tells of each row twice.
+        fn told(&self, mut page: Page) -> Page {
             page.rows.extend_from_within(..);
-            Ok(page)
-        }
-        async fn changes(&self, table: Table) -> Result<u64, StoreError> {
-            self.within.changes(table).await
+            page
         }
     }
 
     fn vault(after: usize, until: usize) -> Arc<Vault> {
-        let within = Memory::new(Arc::new(SystemClock));
-        let store = Arc::new(Lost { within, calls: AtomicUsize::new(0), after, until });
+        let within = Arc::new(Memory::new(Arc::new(SystemClock)));
+        let store = Arc::new(Faulty(Lost { within, calls: AtomicUsize::new(0), after, until }));
         let secret: &[u8] = b"an-installation-secret-0123456789";
         Arc::new(Vault::new(store, Arc::new(SystemClock), &[secret]).unwrap())
     }

@@ -119,43 +119,34 @@ mod tests {
 
     use super::*;
     use crate::engine::clock::SystemClock;
-    use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError, Table};
+    use crate::engine::store::{Store, StoreError, Table};
     use crate::engine::vault::Vault;
+    use crate::stores::faulty::{Around, Faulty, Verb};
+    use crate::stores::memory::Memory;
 
-    /// A store whose tables take half a minute to be read.
+    /// Has a store take half a minute to read a part of a table.
     #[derive(Debug)]
-    struct Large;
+    struct Large(Arc<Memory>);
 
     #[async_trait]
-    impl Store for Large {
-        async fn add(&self, _: Table, _: &Name, _: Row) -> Result<Added, StoreError> {
-            Ok(Added::Full)
+    impl Around for Large {
+        fn within(&self) -> Arc<dyn Store> {
+            Arc::clone(&self.0) as Arc<dyn Store>
         }
-        async fn get(&self, _: Table, _: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            Ok(None)
-        }
-        async fn take(&self, _: Table, _: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-            Ok(None)
-        }
-        async fn replace(&self, _: Table, _: &Name, _: &[u8], _: Row) -> Result<bool, StoreError> {
-            Ok(false)
-        }
-        async fn rename(&self, _: Table, _: &Name, _: &[u8], _: &Name, _: Row) -> Result<bool, StoreError> {
-            Ok(false)
-        }
-        async fn page(&self, _: Table, _: Option<&Cursor>) -> Result<Page, StoreError> {
-            tokio::time::sleep(Duration::from_secs(31)).await;
-            Ok(Page::default())
-        }
-        async fn changes(&self, _: Table) -> Result<u64, StoreError> {
-            Ok(0)
+
+        async fn before(&self, verb: Verb) -> Result<(), StoreError> {
+            if verb == Verb::Page {
+                tokio::time::sleep(Duration::from_secs(31)).await;
+            }
+            Ok(())
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_command_hears_that_a_large_table_is_still_gone_through() {
         let desk = Arc::new(Desk::new(Arc::default()));
-        let vault = Vault::new(Arc::new(Large), Arc::new(SystemClock), &[b"a-secret-0123456789".as_slice()]);
+        let large = Large(Arc::new(Memory::new(Arc::new(SystemClock))));
+        let vault = Vault::new(Arc::new(Faulty(large)), Arc::new(SystemClock), &[b"a-secret-0123456789".as_slice()]);
         desk.work_with(Arc::new(vault.unwrap()));
         let (peer, mut command) = UnixStream::pair().unwrap();
         command.write_all(b"\"check\"\n").await.unwrap();

@@ -21,7 +21,7 @@ use crate::engine::vault::{VaultError, mac_of, random_text};
 use crate::oauth::bearer;
 
 /// The `typ` of access tokens (RFC 9068 section 2.1).
-const TYPE: &str = "at+jwt";
+pub const TYPE: &str = "at+jwt";
 /// What stands before every refresh token.
 const MARK: &str = "pr1";
 

@@ -77,7 +77,7 @@ pub async fn access(issuing: &Issuing, token: &str, client: &str) -> Result<Opti
     };
     let revoked = revoked || works.revocations.covers(&asker, works.clock.unix());
     let good = text("iss") == Some(&issuing.issuer)
-        && unverified.header.token_type.as_deref() == Some("at+jwt")
+        && unverified.header.token_type.as_deref() == Some(grant::TYPE)
         && text("client_id") == Some(client)
         && claims.get("exp").and_then(Value::as_i64).is_some_and(|expires| works.clock.unix() < expires)
         && !revoked

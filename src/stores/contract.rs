@@ -4,24 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 use crate::engine::clock::Clock;
+pub use crate::engine::clock::SetClock;
 use crate::engine::store::{Added, Name, Row, Store, Table};
-
-/// A clock that a test sets.
-#[derive(Debug, Default)]
-pub struct SetClock(pub AtomicI64);
-
-impl Clock for SetClock {
-    fn unix(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn monotonic(&self) -> Instant {
-        Instant::now()
-    }
-}
 
 fn name(number: usize) -> Name {
     let mut name = [0; 32];

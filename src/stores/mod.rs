@@ -115,3 +115,5 @@ pub fn open(settings: &Settings, clock: Arc<dyn Clock>, runtime: &Handle) -> Res
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+pub mod faulty;

@@ -1,29 +1,16 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
-use crate::engine::clock::Clock;
+use crate::engine::clock::{Clock, SetClock};
 
 const LIVES: i64 = 1000;
-
-#[derive(Debug, Default)]
-struct Fixed(AtomicI64);
-
-impl Clock for Fixed {
-    fn unix(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn monotonic(&self) -> Instant {
-        Instant::now()
-    }
-}
 
 /// Gives `N:SUBJECT`, counting.
 #[derive(Debug)]
 struct Giver {
-    clock: Arc<Fixed>,
+    clock: Arc<SetClock>,
     given: AtomicUsize,
     refuses: Mutex<Option<Reason>>,
     takes: Duration,
@@ -45,7 +32,7 @@ impl Obtain for Giver {
 }
 
 struct Scene {
-    clock: Arc<Fixed>,
+    clock: Arc<SetClock>,
     giver: Arc<Giver>,
     cache: Arc<CredentialCache>,
     credentials: Arc<Credentials>,
@@ -53,10 +40,10 @@ struct Scene {
 
 impl Scene {
     fn new(holder: Holder, takes: Duration, lives: i64) -> Self {
-        let clock = Arc::new(Fixed(AtomicI64::new(10_000)));
+        let clock = Arc::new(SetClock(AtomicI64::new(10_000)));
         let refuses = Mutex::default();
         let giver = Arc::new(Giver { clock: Arc::clone(&clock), given: AtomicUsize::new(0), refuses, takes, lives });
-        let cache = Arc::new(CredentialCache::new(Arc::<Fixed>::clone(&clock)));
+        let cache = Arc::new(CredentialCache::new(Arc::<SetClock>::clone(&clock)));
         let credentials = Arc::new(credentials(holder, &giver, &cache));
         Self { clock, giver, cache, credentials }
     }
@@ -236,7 +223,7 @@ async fn p05_what_has_ended_or_fits_no_header_is_refused() {
 #[tokio::test]
 async fn p05_nothing_stays_of_a_grant_that_is_revoked() {
     let scene = Scene::new(Holder::Caller, Duration::ZERO, LIVES);
-    let clock: Arc<dyn Clock> = Arc::<Fixed>::clone(&scene.clock);
+    let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(&scene.clock);
     let store = Arc::new(crate::stores::memory::Memory::new(Arc::clone(&clock)));
     let vault = crate::engine::vault::Vault::new(store, clock, &[]).unwrap();
     for (number, grant) in [Some("over"), Some("good"), None].into_iter().enumerate() {

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::engine::clock::{Clock, SystemClock};
-use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError};
+use crate::engine::store::{Store, StoreError};
+use crate::stores::faulty::{Around, Faulty, Verb};
 use crate::stores::memory::Memory;
 
-/// A store that can be lost, and emptied.
+/// Loses a store, empties it, or lets it take nothing new.
 #[derive(Debug)]
 struct Frail {
     rows: ArcSwap<Memory>,
@@ -19,11 +20,6 @@ struct Frail {
 }
 
 impl Frail {
-    fn asked(&self) -> Result<Arc<Memory>, StoreError> {
-        let lost = self.lost.load(Ordering::SeqCst);
-        if lost { Err(StoreError("lost".to_owned())) } else { Ok(self.rows.load_full()) }
-    }
-
     fn is_lost(&self, lost: bool) {
         self.lost.store(lost, Ordering::SeqCst);
     }
@@ -34,37 +30,23 @@ impl Frail {
 }
 
 #[async_trait]
-impl Store for Frail {
-    async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
-        if self.full.load(Ordering::SeqCst) {
+impl Around for Frail {
+    fn within(&self) -> Arc<dyn Store> {
+        self.rows.load_full()
+    }
+
+    async fn before(&self, verb: Verb) -> Result<(), StoreError> {
+        if verb == Verb::Add && self.full.load(Ordering::SeqCst) {
             return Err(StoreError("OOM".to_owned()));
         }
-        self.asked()?.add(table, name, row).await
-    }
-    async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-        self.asked()?.get(table, name).await
-    }
-    async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-        self.asked()?.take(table, name).await
-    }
-    async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
-        self.asked()?.replace(table, name, before, row).await
-    }
-    async fn rename(&self, at: Table, name: &Name, before: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
-        self.asked()?.rename(at, name, before, to, row).await
-    }
-    async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
-        self.asked()?.page(table, from).await
-    }
-    async fn changes(&self, table: Table) -> Result<u64, StoreError> {
-        self.asked()?.changes(table).await
+        if self.lost.load(Ordering::SeqCst) { Err(StoreError("lost".to_owned())) } else { Ok(()) }
     }
 }
 
-fn frail() -> (Arc<Frail>, Vault) {
+fn frail() -> (Arc<Faulty<Frail>>, Vault) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rows = ArcSwap::from_pointee(Memory::new(Arc::clone(&clock)));
-    let store = Arc::new(Frail { rows, lost: AtomicBool::new(false), full: AtomicBool::new(false) });
+    let store = Arc::new(Faulty(Frail { rows, lost: AtomicBool::new(false), full: AtomicBool::new(false) }));
     let secret: &[u8] = b"a-secret-of-the-installation-0123456789";
     let vault = Vault::new(Arc::clone(&store) as Arc<dyn Store>, clock, &[secret]).unwrap();
     (store, vault)
@@ -97,7 +79,7 @@ async fn h10_a_store_that_was_emptied_lifts_no_revocation_and_holds_it_again() {
         for replica in [&first, &second] {
             follow(replica, &vault).await.unwrap();
         }
-        store.is_emptied();
+        store.0.is_emptied();
         if sooner {
             // Somebody writes before any replica has looked: the table has changed, and is not what it was.
             Revocations::default().revoke(&vault, "another", 600).await.unwrap();
@@ -129,12 +111,12 @@ async fn h10_what_was_revoked_without_the_store_is_saved_when_it_is_back() {
     let (store, vault) = frail();
     let (first, second) = (Revocations::default(), Revocations::default());
     follow(&first, &vault).await.unwrap();
-    store.is_lost(true);
+    store.0.is_lost(true);
     first.revoke(&vault, "grant", 600).await.unwrap_err();
     first.put(&vault, alice(&vault)).await.unwrap_err();
     follow(&first, &vault).await.unwrap_err();
     assert!(covers(&first, &vault) && first.contains("grant"), "it is in force here");
-    store.is_lost(false);
+    store.0.is_lost(false);
     second.refresh(&vault).await.unwrap();
     assert!(!covers(&second, &vault) && !second.contains("grant"), "and known nowhere else");
     follow(&first, &vault).await.unwrap();
@@ -143,9 +125,9 @@ async fn h10_what_was_revoked_without_the_store_is_saved_when_it_is_back() {
     assert!(first.unsaved().is_empty());
 
     // What another replica said later about the same stands.
-    store.is_lost(true);
+    store.0.is_lost(true);
     first.put(&vault, alice(&vault)).await.unwrap_err();
-    store.is_lost(false);
+    store.0.is_lost(false);
     let later = Revoked { since: vault.now(), until: vault.now() + 900, ..alice(&vault) };
     second.put(&vault, later.clone()).await.unwrap();
     follow(&first, &vault).await.unwrap();
@@ -158,7 +140,7 @@ async fn h10_what_was_revoked_without_the_store_is_saved_when_it_is_back() {
 async fn what_waits_to_be_saved_is_bounded_and_clients_leave_room_for_an_operator() {
     let (store, vault) = frail();
     let revocations = Revocations::default();
-    store.is_lost(true);
+    store.0.is_lost(true);
     for number in 0..Table::Revocations.share() {
         let id = Target::Id(number.to_string());
         revocations.unsaved().insert(id.clone(), Revoked { target: id, ..alice(&vault) });
@@ -168,7 +150,7 @@ async fn what_waits_to_be_saved_is_bounded_and_clients_leave_room_for_an_operato
     assert_eq!(revocations.unsaved().len(), Table::Revocations.share());
     assert!(matches!(revocations.put(&vault, alice(&vault)).await, Err(VaultError::Store(_))));
     assert!(covers(&revocations, &vault), "an operator has room");
-    store.is_lost(false);
+    store.0.is_lost(false);
     revocations.save(&vault).await.unwrap();
     assert_eq!(revocations.unsaved().len(), Table::Revocations.share() + 1 - AT_ONCE, "in parts");
     let saved = revocations.list(&vault).await.unwrap().len();
@@ -183,20 +165,20 @@ async fn h10_nothing_is_known_before_the_store_was_read() {
     let revocations = Revocations::default();
     assert!(revocations.are_known(), "without a store there is nothing to read");
     revocations.await_store();
-    store.is_lost(true);
+    store.0.is_lost(true);
     follow(&revocations, &vault).await.unwrap_err();
     assert!(!revocations.are_known());
-    store.is_lost(false);
+    store.0.is_lost(false);
     follow(&revocations, &vault).await.unwrap();
     assert!(revocations.are_known());
-    store.is_lost(true);
+    store.0.is_lost(true);
     follow(&revocations, &vault).await.unwrap_err();
     assert!(revocations.are_known(), "what was known stays known");
 
     let (store, vault) = frail();
     let revocations = Revocations::default();
     revocations.await_store();
-    store.full.store(true, Ordering::SeqCst);
+    store.0.full.store(true, Ordering::SeqCst);
     follow(&revocations, &vault).await.unwrap();
     assert!(revocations.are_known(), "one that takes nothing new can be read");
 }

@@ -6,47 +6,33 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::world::*;
-use crate::engine::store::{Added, Cursor, Name, Page, Row, Store, StoreError, Table};
+use crate::engine::store::{Store, Table};
+use crate::stores::faulty::{Around, Faulty, Verb};
 use crate::stores::memory::Memory;
 
 /// Tells that it is there, and waits.
 type Pause = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
-/// A store that says when it has replaced a code, and does not go on before it is told.
+/// Has a store say when it has replaced a code, and not go on before it is told.
 #[derive(Debug)]
 struct Pausing {
-    inner: Memory,
+    inner: Arc<Memory>,
     pause: Arc<Mutex<Option<Pause>>>,
 }
 
 #[async_trait]
-impl Store for Pausing {
-    async fn add(&self, table: Table, name: &Name, row: Row) -> Result<Added, StoreError> {
-        self.inner.add(table, name, row).await
+impl Around for Pausing {
+    fn within(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.inner) as Arc<dyn Store>
     }
-    async fn get(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(table, name).await
-    }
-    async fn take(&self, table: Table, name: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.take(table, name).await
-    }
-    async fn replace(&self, table: Table, name: &Name, before: &[u8], row: Row) -> Result<bool, StoreError> {
-        let replaced = self.inner.replace(table, name, before, row).await?;
-        let pause = if table == Table::Codes { self.pause.lock().unwrap().take() } else { None };
+
+    async fn after(&self, verb: Verb, table: Table) {
+        let is_it = verb == Verb::Replace && table == Table::Codes;
+        let pause = if is_it { self.pause.lock().unwrap().take() } else { None };
         if let Some((there, on)) = pause {
             there.send(()).unwrap();
             on.await.unwrap();
         }
-        Ok(replaced)
-    }
-    async fn rename(&self, table: Table, name: &Name, before: &[u8], to: &Name, row: Row) -> Result<bool, StoreError> {
-        self.inner.rename(table, name, before, to, row).await
-    }
-    async fn page(&self, table: Table, from: Option<&Cursor>) -> Result<Page, StoreError> {
-        self.inner.page(table, from).await
-    }
-    async fn changes(&self, table: Table) -> Result<u64, StoreError> {
-        self.inner.changes(table).await
     }
 }
 
@@ -54,7 +40,7 @@ impl Store for Pausing {
 async fn h03_a_second_redemption_in_the_middle_of_the_first_ends_what_the_first_gave() {
     let pause: Arc<Mutex<Option<Pause>>> = Arc::default();
     let shared = Arc::clone(&pause);
-    let world = World::over(|clock| Arc::new(Pausing { inner: Memory::new(clock), pause: shared }));
+    let world = World::over(|clock| Arc::new(Faulty(Pausing { inner: Arc::new(Memory::new(clock)), pause: shared })));
     let code = code(&world, &mut Jar::new()).await;
     let ((there, reached), (go, on)) = (oneshot::channel(), oneshot::channel());
     *pause.lock().unwrap() = Some((there, on));

@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::super::*;
-use crate::engine::clock::Clock;
+use crate::engine::clock::{Clock, SetClock};
 use crate::engine::documents::Documents;
 use crate::engine::fetch::{Fetch, FetchError, Target};
 use crate::engine::issuing::{ClaimSource, Lifetimes, ScopeWords, SignIn, SignInKind, Throttle, User, Works};
@@ -29,19 +28,6 @@ pub const CALLBACK: &str = "https://client.example/cb";
 pub const PASSWORD: &str = "correct horse battery";
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-
-#[derive(Debug, Default)]
-pub struct SetClock(AtomicI64);
-
-impl Clock for SetClock {
-    fn unix(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    fn monotonic(&self) -> Instant {
-        Instant::now()
-    }
-}
 
 /// Answers by URL: status, content type, cache control and body. Counts what it is asked for.
 #[derive(Debug, Default)]

@@ -152,6 +152,8 @@ fn page(found: &[Value]) -> Option<(u64, Vec<(Name, Row)>)> {
 #[cfg(test)]
 mod counting_tests;
 #[cfg(test)]
+mod reaching_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
