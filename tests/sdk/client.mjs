@@ -7,7 +7,7 @@
 // the last one about the session.
 import { options } from './common.mjs';
 
-const { url, token, visits, era, steps, timeout } = options({ era: 'modern', steps: '[]', token: '', timeout: '20000' });
+const { url, token, visits, era, steps, timeout } = options({ era: 'modern', steps: '[]', token: '', timeout: '60000' });
 const limits = { timeout: Number(timeout) };
 
 // What HTTP answered during the step: the SDK's errors do not always tell.

@@ -132,7 +132,7 @@ async def subscribe(client, mode, uri, touch):
         await client.subscribe_resource(uri)
         for change in changes:
             await client.call_tool("touch", change)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while uri not in updates:
                 await updated.wait()
         await client.unsubscribe_resource(uri)
@@ -141,7 +141,7 @@ async def subscribe(client, mode, uri, touch):
     async with client.listen(resource_subscriptions=[uri]) as subscription:
         for change in changes:
             await client.call_tool("touch", change)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for event in subscription:
                 heard.append(event.uri)
                 if event.uri == uri:
@@ -153,7 +153,7 @@ async def listen(client, uri):
     """Listens for changes of a resource until the stream is ended, and tells how."""
     async with client.listen(resource_subscriptions=[uri]) as subscription:
         await client.call_tool("touch", {"uri": uri})
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             try:
                 async for _ in subscription:
                     pass
@@ -205,7 +205,7 @@ async def run(client, mode, step):
 
 
 async def walk(url, headers, mode, steps):
-    async with httpx2.AsyncClient(headers=headers, event_hooks={"response": [note]}, trust_env=False, timeout=20) as http:
+    async with httpx2.AsyncClient(headers=headers, event_hooks={"response": [note]}, trust_env=False, timeout=60) as http:
         wire = streamable_http_client(url, http_client=http)
         answers = {"sampling_callback": sampled, "elicitation_callback": elicited, "message_handler": told}
         async with Client(wire, mode=mode, **answers) as client:

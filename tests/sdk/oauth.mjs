@@ -16,7 +16,7 @@ import { createServer } from 'node:http';
 import { options } from './common.mjs';
 
 const { url, era, steps, method, document, service, secret, key } = options({ era: 'modern', steps: '[]', method: 'none' });
-const limits = { timeout: 20000 };
+const limits = { timeout: 60000 };
 const say = line => process.stdout.write(JSON.stringify(line) + '\n');
 
 // What the client asked and was answered during the step.

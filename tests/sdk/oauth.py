@@ -165,7 +165,7 @@ async def walk(given):
     auth = await identity(given, kept)
     hooks = {"response": [note]}
     try:
-        async with httpx2.AsyncClient(auth=auth, event_hooks=hooks, trust_env=False, timeout=20) as http:
+        async with httpx2.AsyncClient(auth=auth, event_hooks=hooks, trust_env=False, timeout=60) as http:
             wire = streamable_http_client(url, http_client=http)
             async with Client(wire, mode=MODES[era]) as client:
                 about = client.server_info

@@ -64,7 +64,7 @@ async fn calls_under_way_are_counted_over_replicas_until_they_end() {
     assert_eq!(slow.join_all().await, [200, 200]);
     let began = std::time::Instant::now();
     while clients[0].call_tool("fast", json!({})).await.status != 200 {
-        assert!(began.elapsed() < Duration::from_secs(5), "the places are free again");
+        assert!(began.elapsed() < Duration::from_secs(15), "the places are free again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

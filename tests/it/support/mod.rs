@@ -37,7 +37,7 @@ pub use upstream::{Answer, Upstream};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it. The machine may be busy; no test measures with this.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until there is an answer; panics with `what` when patience ends.
 pub async fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
