@@ -30,7 +30,7 @@ use crate::gateway::app::App;
 use crate::gateway::edge::{Edge, Settings};
 use crate::gateway::{EdgeLog, Gateway};
 use crate::policy::model::{Installation, Listener};
-use crate::reload::{self, Reloader, Wake};
+use crate::reload::{Follower, Reloader, Wake};
 use crate::secret::{open_regular, words};
 use crate::telemetry::sink::Sink;
 
@@ -128,8 +128,9 @@ pub fn run(reloader: Reloader, snapshot: Snapshot, background: &Runtime) -> Resu
     }
     let (wake, woken) = std::sync::mpsc::channel();
     listen_to_hangups(background, wake.clone());
+    let follower = Follower::new(reloader, wake);
     let following = std::thread::Builder::new().name("reload".into()).spawn(move || {
-        reload::follow(reloader, &current, &woken, wake, || renew(&certificates));
+        follower.follow(&current, &woken, || renew(&certificates));
     });
     following.map_err(|error| StartError::System(error.to_string()))?;
     announce(&installation);

@@ -45,79 +45,110 @@ pub enum Wake {
     Asked,
 }
 
-/// Follows the files until the sender of `wake` is gone, and puts every new snapshot into `current`. `reloaded` is
-/// called whenever files were read.
-pub fn follow(
-    mut reloader: Reloader,
-    current: &ArcSwap<Snapshot>,
-    wake: &Receiver<Wake>,
-    told: Sender<Wake>,
-    mut reloaded: impl FnMut(),
-) {
-    let own = reloader.installation().map(|installation| own_files(installation)).unwrap_or_default();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        for wake in event.iter().flat_map(|event| wakes(event, &own)) {
-            // The follower may have ended.
-            let _ = told.send(wake);
-        }
-    })
-    .inspect_err(|error| tracing::warn!(event = "watch-failed", %error, "files are polled only"))
-    .ok();
-    let mut watched = HashSet::new();
-    let mut all_is_told = watch(watcher.as_mut(), &mut watched, &reloader);
-    // Snapshots that requests may still be judged by: the last of them shall not have to take one down.
-    let mut retired: Vec<Arc<Snapshot>> = Vec::new();
-    let mut full = Instant::now();
-    let mut writing = Writing::new();
-    loop {
-        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        let woken = match wake.recv_timeout(POLL) {
-            Ok(woken) => Some(woken),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let told = woken.is_some();
-        let asked = woken.is_some_and(|woken| settle(woken, wake, &mut writing));
-        writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
-        // What no event told of may be on a file system that does not tell; nor do events, however many, put off looking
-        // for it.
-        let depth = match full.elapsed() {
-            since if since >= LOOK_AT_ALL || (since >= POLL && !all_is_told) => Depth::Full,
-            _ if told => Depth::Changes,
-            _ => Depth::Untold,
-        };
-        if depth == Depth::Full {
-            full = Instant::now();
-        }
-        let mut look = reloader.look_beside(depth, &writing);
-        if look == reloader.seen && !asked && !reloader.has_become_stale() {
-            continue;
-        }
-        // What no event told of is given the same time to become quiet.
-        let began = Instant::now();
-        while !told && began.elapsed() < LONGEST_SETTLE {
-            std::thread::sleep(SETTLE);
-            let before = std::mem::replace(&mut look, reloader.look_beside(Depth::Full, &writing));
-            if before == look {
-                break;
+/// Watches the files of a reloader.
+#[derive(Debug)]
+pub struct Follower {
+    reloader: Reloader,
+    watcher: Option<RecommendedWatcher>,
+    watched: HashSet<(PathBuf, Inode)>,
+    /// Whether the kernel tells of every change.
+    all_is_told: bool,
+}
+
+impl Follower {
+    /// Begins to watch: every change from now on is `told`.
+    #[must_use]
+    pub fn new(reloader: Reloader, told: Sender<Wake>) -> Self {
+        let own = reloader.installation().map(|installation| own_files(installation)).unwrap_or_default();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            for wake in event.iter().flat_map(|event| wakes(event, &own)) {
+                // The follower may have ended.
+                let _ = told.send(wake);
             }
+        })
+        .inspect_err(|error| tracing::warn!(event = "watch-failed", %error, "files are polled only"))
+        .ok();
+        let mut follower = Self { reloader, watcher, watched: HashSet::new(), all_is_told: false };
+        follower.watch();
+        follower
+    }
+
+    /// Follows the files until the sender of `wake` is gone, and puts every new snapshot into `current`. `reloaded` is
+    /// called whenever files were read.
+    pub fn follow(mut self, current: &ArcSwap<Snapshot>, wake: &Receiver<Wake>, mut reloaded: impl FnMut()) {
+        // Snapshots that requests may still be judged by: the last of them shall not have to take one down.
+        let mut retired: Vec<Arc<Snapshot>> = Vec::new();
+        // What changed between the first load and the first watch was told by nobody.
+        let mut full: Option<Instant> = None;
+        let mut writing = Writing::new();
+        loop {
+            retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+            let woken = match wake.recv_timeout(POLL) {
+                Ok(woken) => Some(woken),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let told = woken.is_some();
+            let mut asked = woken.is_some_and(|woken| settle(woken, wake, &mut writing));
+            writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+            // What no event told of may be on a file system that does not tell; nor do events, however many, put off looking
+            // for it.
+            let depth = match full.map_or(LOOK_AT_ALL, |full| full.elapsed()) {
+                since if since >= LOOK_AT_ALL || (since >= POLL && !self.all_is_told) => Depth::Full,
+                _ if told => Depth::Changes,
+                _ => Depth::Untold,
+            };
+            if depth == Depth::Full {
+                full = Some(Instant::now());
+            }
+            let mut look = self.reloader.look_beside(depth, &writing);
+            if look == self.reloader.seen && !asked && !self.reloader.has_become_stale() {
+                continue;
+            }
+            // What no event told of is given the same time to become quiet.
+            let began = Instant::now();
+            while !told && began.elapsed() < LONGEST_SETTLE {
+                asked |= settle(Wake::Changed, wake, &mut writing);
+                let before = std::mem::replace(&mut look, self.reloader.look_beside(Depth::Full, &writing));
+                if before == look {
+                    break;
+                }
+            }
+            let (snapshot, report) = if asked { self.reloader.reload() } else { self.reloader.load(look) };
+            tell(&report);
+            if let Some(snapshot) = snapshot.filter(|snapshot| differs(snapshot, &current.load())) {
+                let snapshot = Arc::new(snapshot);
+                retired.push(current.swap(Arc::clone(&snapshot)));
+                // Whoever reads this may count on it: it is said when every new request gets the new one.
+                tracing::info!(
+                    event = "reloaded",
+                    generation = snapshot.generation,
+                    hash = snapshot.hash,
+                    services = snapshot.services.len(),
+                    "a new snapshot serves"
+                );
+            }
+            reloaded();
+            self.watch();
         }
-        let (snapshot, report) = if asked { reloader.reload() } else { reloader.load(look) };
-        tell(&report);
-        if let Some(snapshot) = snapshot.filter(|snapshot| differs(snapshot, &current.load())) {
-            let snapshot = Arc::new(snapshot);
-            retired.push(current.swap(Arc::clone(&snapshot)));
-            // Whoever reads this may count on it: it is said when every new request gets the new one.
-            tracing::info!(
-                event = "reloaded",
-                generation = snapshot.generation,
-                hash = snapshot.hash,
-                services = snapshot.services.len(),
-                "a new snapshot serves"
-            );
+    }
+
+    /// Watches every folder that has come to mean something.
+    fn watch(&mut self) {
+        let Some(watcher) = self.watcher.as_mut() else { return };
+        let mut wanted = self.reloader.folders();
+        let mut all_is_told = wanted.iter().all(|(folder, _)| kernel::sees_every_change(folder));
+        for (gone, _) in self.watched.difference(&wanted) {
+            // A folder that was removed is no longer watched anyway.
+            let _ = watcher.unwatch(gone);
         }
-        reloaded();
-        all_is_told = watch(watcher.as_mut(), &mut watched, &reloader);
+        wanted.retain(|folder| {
+            let done = self.watched.contains(folder) || start(watcher, &folder.0);
+            all_is_told &= done;
+            done
+        });
+        self.watched = wanted;
+        self.all_is_told = all_is_told;
     }
 }
 
@@ -180,28 +211,6 @@ fn settle(first: Wake, wake: &Receiver<Wake>, writing: &mut Writing) -> bool {
         next = wake.recv_timeout(SETTLE).ok();
     }
     false
-}
-
-/// Watches every folder that has come to mean something. Whether every change of a file in one of them will be told.
-fn watch(
-    watcher: Option<&mut RecommendedWatcher>,
-    watched: &mut HashSet<(PathBuf, Inode)>,
-    reloader: &Reloader,
-) -> bool {
-    let Some(watcher) = watcher else { return false };
-    let mut wanted = reloader.folders();
-    let mut all_is_told = wanted.iter().all(|(folder, _)| kernel::sees_every_change(folder));
-    for (gone, _) in watched.difference(&wanted) {
-        // A folder that was removed is no longer watched anyway.
-        let _ = watcher.unwatch(gone);
-    }
-    wanted.retain(|folder| {
-        let done = watched.contains(folder) || start(watcher, &folder.0);
-        all_is_told &= done;
-        done
-    });
-    *watched = wanted;
-    all_is_told
 }
 
 fn start(watcher: &mut RecommendedWatcher, folder: &Path) -> bool {

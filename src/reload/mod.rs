@@ -25,7 +25,7 @@ use crate::policy::model::{Installation, Service};
 use crate::policy::resolve::{Dependency, Overrides};
 use crate::policy::source::{Layout, Texts};
 use crate::secret::SecretRef;
-pub use follow::{Wake, follow, tell};
+pub use follow::{Follower, Wake, tell};
 
 /// Whether a broken policy is fatal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

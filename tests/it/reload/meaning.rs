@@ -1,15 +1,8 @@
 //! What a change means: broken files, providers and secrets that go, files that claim the same, what needs a restart.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::engine::clock::SystemClock;
-use portcullis::policy::compile::Compiler;
-use portcullis::policy::resolve::Overrides;
-use portcullis::policy::source::Layout;
-use portcullis::reload::{AtStart, Reloader};
-use portcullis::signin::KeptTokens;
 use serde_json::json;
 
 use super::{complaints, refused, soon, status, two_services, wait_for_complaint};
@@ -438,67 +431,4 @@ async fn a_hangup_looks_even_when_nothing_seems_to_have_changed() {
     wait_for_complaint(&gateway, before, "rulez").await;
     let client = own::client(&gateway, "story", json!({}));
     assert_eq!(status(&client, "a").await, 200, "a hangup ends nothing");
-}
-
-/// Ten thousand policies and one change: what the others mean is neither read nor made again.
-#[tokio::test]
-async fn what_did_not_change_is_shared_with_the_snapshot_before() {
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let upstream = Upstream::mcp(&["a", "b"]).await;
-    let keys = format!(
-        "providers: {{ own: {{ api_key: {{ keys: [{{ name: k, sha256: \"{}\", expires: \"2099-01-01T00:00:00Z\" }}] }} }} }}",
-        "0".repeat(64)
-    );
-    let text = |name: &str, tool: &str| bare(name, &upstream, &allow(tool));
-    let names: Vec<String> = (0..40).map(|number| format!("story{number}")).collect();
-    let setup = Gateway::new().installation(&format!("listeners: [{{ address: \"127.0.0.1:18080\" }}]\n{keys}\n"));
-    let setup = names.iter().fold(setup, |setup, name| setup.policy(name, &text(name, "a")));
-    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock), Arc::new(KeptTokens))
-        .expect("a compiler");
-    let layout = Layout::of(&[setup.directory().to_owned()], None);
-    let mut reloader = Reloader::new(layout, Overrides::default(), compiler);
-    let (before, _) = reloader.start(AtStart::Refuse).expect("a good start");
-    let setup = setup.policy("story7", &text("story7", "b"));
-    fs::remove_file(setup.directory().join("policies/story9.yaml")).expect("removed");
-    let _setup = setup.policy("added", &text("added", "a"));
-    let (after, report) = reloader.reload();
-    assert!(!report.has_errors(), "{report:?}");
-    let after = after.expect("a snapshot");
-    assert_ne!(before.hash, after.hash);
-    for name in &names {
-        let (old, new) = (before.service(name).expect("a service"), after.service(name));
-        let shared = new.is_some_and(|new| Arc::ptr_eq(old, new));
-        assert_eq!(shared, name != "story7" && name != "story9", "{name}");
-    }
-    assert!(after.service("story7").is_some() && after.service("added").is_some(), "what changed is served anew");
-    assert!(after.service("story9").is_none(), "and what was removed is gone");
-}
-
-#[tokio::test]
-async fn a_changed_listener_is_refused_by_name() {
-    // The binary of these tests is told its listener by the command line; here the file says it.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let upstream = Upstream::mcp(&["a"]).await;
-    let keys = format!(
-        "providers: {{ own: {{ api_key: {{ keys: [{{ name: k, sha256: \"{}\", expires: \"2099-01-01T00:00:00Z\" }}] }} }} }}",
-        "0".repeat(64)
-    );
-    let listening = |port: u16, more: &str| format!("listeners: [{{ address: \"127.0.0.1:{port}\" }}]\n{more}\n");
-    let setup =
-        Gateway::new().installation(&listening(18080, &keys)).policy("story", &bare("story", &upstream, &allow("a")));
-    let compiler = Compiler::new(tokio::runtime::Handle::current(), Arc::new(SystemClock), Arc::new(KeptTokens))
-        .expect("a compiler");
-    let layout = Layout::of(&[setup.directory().to_owned()], None);
-    let mut reloader = Reloader::new(layout, Overrides::default(), compiler);
-    let (before, _) = reloader.start(AtStart::Refuse).expect("a good start");
-    let setup = setup.installation(&listening(18081, ""));
-    let (after, report) = reloader.reload();
-    let complaint = report.diagnostics().first().expect("a complaint");
-    assert_eq!(complaint.code, "needs-restart");
-    assert!(complaint.message.contains("`listeners`"), "{complaint:?}");
-    assert_eq!(after.map(|snapshot| snapshot.hash), Some(before.hash.clone()), "nothing else of that text counts");
-    let _setup = setup.installation(&listening(18080, &format!("{keys}\ntrusted_proxies: [10.0.0.0/8]")));
-    let (after, report) = reloader.reload();
-    assert!(!report.has_errors(), "{report:?}");
-    assert_ne!(after.map(|snapshot| snapshot.hash), Some(before.hash), "with the listener as it was the rest counts");
 }

@@ -3,6 +3,7 @@
 mod files;
 mod load;
 mod meaning;
+mod reloader;
 mod start;
 
 use std::sync::Arc;
