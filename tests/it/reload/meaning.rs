@@ -1,4 +1,4 @@
-//! What a change means: broken files, providers and secrets that go, files that claim the same, what needs a restart.
+//! What a change means: broken files, providers and secrets that go, what needs a restart.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,10 +8,6 @@ use serde_json::json;
 use super::{complaints, refused, soon, status, two_services, wait_for_complaint};
 use crate::own::{self, OTHER_SECRET, PROVIDER, SECRET, allow, bare};
 use crate::support::{Client, Gateway, Issuer, Key, Upstream};
-
-fn write_installation(gateway: &Gateway, text: &str) {
-    fs::write(gateway.directory().join("portcullis.yaml"), text).expect("written");
-}
 
 /// The reason in the newest audit record of a service.
 async fn refused_for(gateway: &Gateway, service: &str, status: u16) -> String {
@@ -53,7 +49,7 @@ async fn n02_a_broken_installation_changes_nothing() {
     ];
     for (complaint, text) in broken {
         let before = complaints(&gateway, complaint);
-        write_installation(&gateway, text);
+        gateway.write_installation(text);
         wait_for_complaint(&gateway, before, complaint).await;
         assert_eq!(status(&client, "a").await, 200, "{text:?}: the installation before serves on");
         refused(&client, &upstream, "b", 403, &format!("{text:?}")).await;
@@ -81,7 +77,7 @@ async fn n02_a_provider_that_is_removed_closes_its_services_until_it_returns() {
     let other = own::client(&gateway, "other", json!({"iss": "https://spare.example.com"}));
     assert_eq!((status(&story, "a").await, status(&other, "a").await), (200, 200));
 
-    write_installation(&gateway, &format!("providers: {{ {spare} }}\n"));
+    gateway.write_installation(&format!("providers: {{ {spare} }}\n"));
     soon(&story, "a", 503, "the provider was removed").await;
     upstream.forget();
     let refused = story.call_tool("a", json!({})).await;
@@ -100,7 +96,7 @@ async fn n02_a_provider_that_is_removed_closes_its_services_until_it_returns() {
     gateway.write_policy("other", &(neighbour("a") + "rulez: []\n"));
     wait_for_complaint(&gateway, 0, "rulez").await;
     assert_eq!(status(&story, "a").await, 503, "after a mistake in another policy");
-    write_installation(&gateway, &format!("providers: {{ {spare} }}\nadmn: {{}}\n"));
+    gateway.write_installation(&format!("providers: {{ {spare} }}\nadmn: {{}}\n"));
     wait_for_complaint(&gateway, 0, "admn").await;
     assert_eq!(status(&story, "a").await, 503, "after a mistake in the installation");
     let before = complaints(&gateway, "admn");
@@ -109,11 +105,11 @@ async fn n02_a_provider_that_is_removed_closes_its_services_until_it_returns() {
     assert_eq!(status(&story, "a").await, 503, "after a hangup");
     upstream.assert_silent();
     gateway.write_policy("other", &neighbour("a"));
-    write_installation(&gateway, &format!("providers: {{ {spare} }}\n# a word\n"));
+    gateway.write_installation(&format!("providers: {{ {spare} }}\n# a word\n"));
     soon(&other, "a", 200, "all is mended but the provider").await;
     assert_eq!(status(&story, "a").await, 503, "after a comment");
 
-    write_installation(&gateway, &both);
+    gateway.write_installation(&both);
     soon(&story, "a", 200, "the provider returned").await;
 }
 
@@ -248,124 +244,6 @@ async fn a_last_good_version_serves_no_longer_than_max_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_running_owner_of_a_name_route_or_audience_stays() {
-    let (upstream, gateway) = two_services("").await;
-    let story = own::client(&gateway, "story", json!({}));
-    let audience = format!("audiences: [\"{}\"], providers", gateway.url("/story/mcp"));
-    let newcomers = [
-        ("duplicate-service", bare("story", &upstream, &allow("b")).replace("/story/mcp", "/new/mcp")),
-        ("duplicate-route", bare("new", &upstream, &allow("b")).replace("/new/mcp", "/story/mcp")),
-        ("shared-audience", bare("new", &upstream, &allow("b")).replace("providers", &audience)),
-    ];
-    for (code, text) in newcomers {
-        let before = complaints(&gateway, code);
-        gateway.write_policy("a-newcomer", &text);
-        let complaint = wait_for_complaint(&gateway, before, code).await;
-        assert!(complaint["fields"]["file"].to_string().contains("a-newcomer"), "the newcomer is broken: {complaint}");
-        assert_eq!(status(&story, "a").await, 200, "{code}: the running owner stays");
-        refused(&story, &upstream, "b", 403, &format!("{code}: under its own rules")).await;
-    }
-    gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
-    soon(&story, "b", 200, "the owner changed while a newcomer claims its audience").await;
-    gateway.remove_policy("story");
-    let new = own::client(&gateway, "new", json!({"aud": gateway.url("/story/mcp")}));
-    soon(&new, "b", 200, "the owner went, and the newcomer has what it claims").await;
-}
-
-/// A policy of two services that may share an audience, or say so.
-fn sharing(name: &str, upstream: &Upstream, tool: &str, shared: bool) -> String {
-    let shared = if shared { ", shared_audience: true" } else { "" };
-    let audience = format!("audiences: [\"api://both\"]{shared}, providers");
-    bare(name, upstream, &allow(tool)).replace("providers", &audience)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn n02_a_broken_owner_of_an_audience_stays_its_owner_and_so_does_the_mended_one() {
-    let upstream = Upstream::mcp(&["a", "b"]).await;
-    let gateway = own::setup()
-        .installation(PROVIDER)
-        .policy("story", &sharing("story", &upstream, "a", false))
-        .policy("neighbour", &bare("neighbour", &upstream, &allow("a")))
-        .start()
-        .await;
-    let client = |name: &str| own::client(&gateway, name, json!({"aud": "api://both"}));
-    let (story, new) = (client("story"), client("new"));
-    assert_eq!(status(&story, "a").await, 200);
-    gateway.write_policy("story", "service: story\nrulez: []\n");
-    wait_for_complaint(&gateway, 0, "rulez").await;
-    let before = complaints(&gateway, "shared-audience");
-    gateway.write_policy("new", &sharing("new", &upstream, "a", false));
-    let complaint = wait_for_complaint(&gateway, before, "shared-audience").await;
-    assert!(complaint["fields"]["file"].to_string().contains("new.yaml"), "the newcomer is broken: {complaint}");
-    refused(&new, &upstream, "a", 503, "a token for the broken owner does not open the newcomer").await;
-    assert_eq!(status(&story, "a").await, 200, "the last good version of the owner serves on");
-
-    let before = complaints(&gateway, "shared-audience");
-    gateway.write_policy("story", &sharing("story", &upstream, "b", false));
-    soon(&story, "b", 200, "the owner is mended").await;
-    wait_for_complaint(&gateway, before, "shared-audience").await;
-    refused(&new, &upstream, "a", 503, "it is still the only owner").await;
-
-    gateway.write_policy("story", &sharing("story", &upstream, "b", true));
-    wait_for_complaint(&gateway, before + 1, "shared-audience").await;
-    refused(&new, &upstream, "a", 503, "one that shares is not enough").await;
-    gateway.write_policy("new", &sharing("new", &upstream, "a", true));
-    soon(&new, "a", 200, "both say that they share").await;
-    assert_eq!(status(&story, "b").await, 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn n02_who_no_longer_says_that_it_shares_an_audience_is_broken() {
-    let upstream = Upstream::mcp(&["a", "b"]).await;
-    let gateway = own::setup()
-        .installation(PROVIDER)
-        .policy("story", &sharing("story", &upstream, "a", true))
-        .policy("new", &sharing("new", &upstream, "a", true))
-        .start()
-        .await;
-    let client = |name: &str| own::client(&gateway, name, json!({"aud": "api://both"}));
-    let (story, new) = (client("story"), client("new"));
-    assert_eq!((status(&story, "a").await, status(&new, "a").await), (200, 200), "both say that they share");
-    gateway.write_policy("story", &sharing("story", &upstream, "b", false));
-    let complaint = wait_for_complaint(&gateway, 0, "shared-audience").await;
-    assert!(complaint["fields"]["file"].to_string().contains("story.yaml"), "the changed one is broken: {complaint}");
-    assert_eq!((status(&story, "a").await, status(&story, "b").await), (200, 403), "its last good version serves on");
-
-    // The other is left alone by it, and goes on to be told as long as it is so.
-    let before = complaints(&gateway, "shared-audience");
-    gateway.write_policy("new", &sharing("new", &upstream, "a, b", true));
-    soon(&new, "b", 200, "the other changed").await;
-    assert!(complaints(&gateway, "shared-audience") > before, "it is told again");
-    gateway.remove_policy("new");
-    soon(&story, "b", 200, "nobody shares it any more").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn n02_a_last_good_version_that_comes_to_share_an_audience_is_closed() {
-    let upstream = Upstream::mcp(&["a"]).await;
-    let provider = |name: &str, issuer: &str| {
-        format!("{name}: {{ hmac: {{ issuer: \"{issuer}\", secrets: [{{ env: OWN_SECRET }}] }} }}")
-    };
-    let installation =
-        |issuer: &str| format!("providers: {{ {}, {} }}\n", provider("own", own::ISSUER), provider("other", issuer));
-    let other = "https://other.example.com";
-    let gateway = own::setup()
-        .installation(&installation(other))
-        .policy("story", &sharing("story", &upstream, "a", false))
-        .policy("new", &sharing("new", &upstream, "a", false).replace("[own]", "[other]"))
-        .start()
-        .await;
-    let story = own::client(&gateway, "story", json!({"aud": "api://both"}));
-    let new = own::client(&gateway, "new", json!({"aud": "api://both", "iss": other}));
-    assert_eq!((status(&story, "a").await, status(&new, "a").await), (200, 200), "two issuers, nothing is shared");
-    write_installation(&gateway, &installation(own::ISSUER));
-    soon(&new, "a", 503, "the provider has the issuer of the other").await;
-    assert_eq!(status(&story, "a").await, 200, "whose provider was left alone is served");
-    write_installation(&gateway, &installation(other));
-    soon(&new, "a", 200, "the issuer is another again").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
     let (upstream, gateway) = two_services("default_service: nobody").await;
     let neighbour = own::client(&gateway, "neighbour", json!({}));
@@ -384,7 +262,7 @@ async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
         soon(&neighbour, tool, 200, "a neighbour's change").await;
     }
     let reloads = || gateway.log().iter().filter(|record| record["fields"]["event"] == "reloaded").count();
-    write_installation(&gateway, &format!("{PROVIDER}\ndefault_service: nobody\ntrusted_proxies: [192.0.2.7]\n"));
+    gateway.write_installation(&format!("{PROVIDER}\ndefault_service: nobody\ntrusted_proxies: [192.0.2.7]\n"));
     gateway.wait_for_log(|_| reloads() == 3).await;
     assert_eq!(counts(), [1, 1], "and not again");
     let contradicting = bare("neighbour", &upstream, &allow("a"));
@@ -404,7 +282,7 @@ async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
     gateway.write_policy("story", &bare("story", &upstream, &allow("b")));
     soon(&own::client(&gateway, "story", json!({})), "b", 200, "the policy was mended").await;
 
-    write_installation(&gateway, &format!("{PROVIDER}\ndefault_service: nobody-else\n"));
+    gateway.write_installation(&format!("{PROVIDER}\ndefault_service: nobody-else\n"));
     gateway.wait_for_log(|record| record["fields"]["message"].to_string().contains("nobody-else")).await;
     assert!(counts()[1] > before[1], "another warning is told");
 }
@@ -413,7 +291,7 @@ async fn a_warning_is_told_when_it_comes_and_not_at_every_change() {
 async fn what_needs_a_restart_is_refused_by_name_and_nothing_of_that_file_counts() {
     let (_upstream, gateway) = two_services("").await;
     let client = own::client(&gateway, "story", json!({}));
-    write_installation(&gateway, "log: { file: other.jsonl }\n");
+    gateway.write_installation("log: { file: other.jsonl }\n");
     let complaint = wait_for_complaint(&gateway, 0, "needs-restart").await;
     assert!(complaint["fields"]["message"].to_string().contains("`log.file`"), "it is named: {complaint}");
     assert_eq!(complaint["fields"]["line"], 1, "with its place: {complaint}");

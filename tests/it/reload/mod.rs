@@ -3,6 +3,7 @@
 mod files;
 mod load;
 mod meaning;
+mod owners;
 mod reloader;
 mod start;
 

@@ -182,6 +182,11 @@ impl Gateway {
         self.running.child.id()
     }
 
+    /// Writes another installation in the place of the file.
+    pub fn write_installation(&self, text: &str) {
+        write(&self.directory().join("portcullis.yaml"), text);
+    }
+
     /// Writes `policies/NAME.yaml` in place.
     pub fn write_policy(&self, name: &str, text: &str) {
         write(&self.policy_path(name), text);

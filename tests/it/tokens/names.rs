@@ -179,7 +179,7 @@ async fn j06_other_name_servers_take_over_and_dead_ones_lose_nothing() {
     let dead = NameServer::start(Ipv4Addr::LOCALHOST).await;
     dead.answers(None);
     let write = |server: SocketAddr| {
-        std::fs::write(scene.gateway.directory().join("portcullis.yaml"), installation(server)).expect("a file");
+        scene.gateway.write_installation(&installation(server));
     };
     write(dead.address);
     eventually("the new name server to be asked", || (dead.asked() > 0).then_some(())).await;
