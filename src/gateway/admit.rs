@@ -63,7 +63,9 @@ impl Gateway {
             Route::Issuer(service, endpoint) => {
                 exchange.service = Some(Arc::clone(service));
                 exchange.form = if is_for_scripts(endpoint) { Form::Oauth } else { Form::Page };
-                return signin::answer(session, exchange, &self.budget, address, endpoint).await.map(Admitted::Answer);
+                // In a box: every connection would have to hold the room that signing in takes.
+                let answer = Box::pin(signin::answer(session, exchange, &self.budget, address, endpoint));
+                return answer.await.map(Admitted::Answer);
             }
             Route::Unknown => return Err(Denial::new(Reason::PathUnknown)),
             Route::UnknownHost => return Err(Denial::new(Reason::HostUnknown)),
