@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::exchange::{Exchange, Outcome};
 use crate::engine::credential::Kind;
+use crate::oauth::strict;
 use crate::telemetry::audit::{Record, SCHEMA};
 
 /// The record of `exchange` as one line.
@@ -63,6 +64,6 @@ fn arguments(exchange: &Exchange) -> Option<Map<String, Value>> {
     }
     let body: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(&exchange.body).ok()?;
     let params: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(body.get("params")?.get()).ok()?;
-    let arguments: Map<String, Value> = serde_json::from_str(params.get("arguments")?.get()).ok()?;
+    let arguments = strict::object(params.get("arguments")?.get().as_bytes()).ok()?;
     Some(arguments.into_iter().filter(|(name, _)| exchange.snapshot.logged_arguments.contains(name)).collect())
 }

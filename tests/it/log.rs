@@ -69,6 +69,19 @@ async fn a_record_says_who_asked_what_and_what_was_decided() {
 }
 
 #[tokio::test]
+async fn arguments_are_logged_as_they_were_sent() {
+    let (upstream, gateway) = scene("log: { arguments: [repo] }").await;
+    let repo = json!({"$serde_json::private::RawValue": "\"acme\""});
+    let client = own::client(&gateway, "story", json!({}));
+    assert_eq!(client.call_tool("shut", json!({ "repo": repo })).await.status, 403);
+    upstream.assert_silent();
+    wait_for_records(&gateway, 1).await;
+    // As text, for the reader of records would take the member for what it holds.
+    let logged = format!("\"arguments\":{}", json!({ "repo": repo }));
+    assert!(gateway.printed().contains(&logged), "{}", gateway.printed());
+}
+
+#[tokio::test]
 async fn every_request_has_one_record_and_what_is_none_has_an_event() {
     let (upstream, gateway) = scene("{}").await;
     let url = gateway.url("/story/mcp");

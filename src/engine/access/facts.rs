@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::oauth::identity::Identity;
+use crate::oauth::strict;
 
 /// Why something could not be decided: a clause for the log, without any value of a claim or an argument.
 pub(super) type Cause = Cow<'static, str>;
@@ -107,11 +108,14 @@ impl<'a> Facts<'a> {
     pub(super) fn arguments(&self) -> Result<&Value, Cause> {
         let parsed = self.parsed.get_or_init(|| match self.moment {
             Moment::Call(None) => Ok(Value::Object(serde_json::Map::new())),
-            Moment::Call(Some(raw)) => match serde_json::from_str::<Value>(raw.get()) {
-                Ok(value) if value.is_object() => Ok(value),
-                Ok(_) => Err(Cause::Borrowed("the arguments are not an object")),
-                Err(_) => Err(Cause::Borrowed("the arguments cannot be read")),
-            },
+            Moment::Call(Some(raw)) if !raw.get().starts_with('{') => {
+                Err(Cause::Borrowed("the arguments are not an object"))
+            }
+            // Not by `Value` itself: it reads an object whose one member is called `$serde_json::private::RawValue` as the
+            // text of that member, which is not what a server reads, and which nobody has bounded.
+            Moment::Call(Some(raw)) => strict::object(raw.get().as_bytes())
+                .map(Value::Object)
+                .or(Err(Cause::Borrowed("the arguments cannot be read"))),
             Moment::List | Moment::Template => Err(Cause::Borrowed("the arguments are not known yet")),
         });
         parsed.as_ref().map_err(Clone::clone)

@@ -102,3 +102,42 @@ async fn k17_a_deny_rule_is_not_evaded_by_another_type_or_spelling() {
     assert_eq!(client.post(&[("mcp-protocol-version", "2025-11-25")], good.clone()).await.status, 200);
     assert_eq!(scene.upstream.received()[0].body, good.as_bytes(), "as it was written");
 }
+
+/// A member that a library of the gateway's gives a meaning of its own.
+const MARKER: &str = "$serde_json::private::RawValue";
+
+#[tokio::test]
+async fn k17_no_member_stands_for_the_value_that_its_text_would_be() {
+    let scene = Scene::with(Upstream::mcp(&["write"]).await, RULES, INSTALLATION).await;
+    let client = scene.client();
+    assert_eq!(client.call_tool("write", json!({"repo": "acme/site"})).await.status, 200);
+    assert_eq!(client.call_tool("remove", json!({"target": "test"})).await.status, 200);
+    scene.upstream.forget();
+    for (tool, arguments) in [
+        ("write", json!({MARKER: r#"{"repo":"acme/site"}"#})),
+        ("write", json!({"repo": {MARKER: r#""acme/site""#}})),
+        ("write", json!({"repo": "acme/site", "count": {MARKER: "1"}})),
+        ("nested", json!({"filter": {MARKER: r#"{"owner":"acme"}"#}, "items": []})),
+        ("closed", json!({MARKER: r#"{"path":"docs/a"}"#})),
+        ("remove", json!({MARKER: r#"{"target":"test"}"#})),
+        ("remove", json!({"target": {MARKER: r#""test""#}})),
+    ] {
+        let reply = client.call_tool(tool, arguments.clone()).await;
+        assert_eq!(reply.status, 403, "{tool} {arguments}: {reply:?}");
+        scene.upstream.assert_silent();
+    }
+}
+
+#[tokio::test]
+async fn k15_k17_what_text_in_an_argument_nests_is_not_followed() {
+    let scene = Scene::with(Upstream::mcp(&["write"]).await, RULES, INSTALLATION).await;
+    let client = scene.client();
+    let mut nested = json!(1).to_string();
+    for _ in 0..16 {
+        nested = format!("{}{}{}", "[".repeat(120), json!({ MARKER: nested }), "]".repeat(120));
+    }
+    let reply = client.call_tool("write", json!({"repo": "other/site", "other": {MARKER: nested}})).await;
+    assert_eq!(reply.status, 403, "it is a text like any other: {reply:?}");
+    scene.upstream.assert_silent();
+    assert_eq!(client.call_tool("write", json!({"repo": "acme/site"})).await.status, 200, "the gateway goes on");
+}
