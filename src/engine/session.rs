@@ -166,6 +166,7 @@ mod tests {
             token_type: None,
             claims: Default::default(),
             token_name: String::new(),
+            twin_name: None,
         }
     }
 

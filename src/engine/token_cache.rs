@@ -176,6 +176,7 @@ mod tests {
                 token_type: None,
                 claims: [("c".to_owned(), "x".repeat(self.claims).into())].into_iter().collect(),
                 token_name: String::new(),
+                twin_name: None,
             }))
         }
     }

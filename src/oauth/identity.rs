@@ -42,6 +42,8 @@ pub struct Identity {
     pub claims: Map<String, Value>,
     /// The first 8 bytes of the SHA-256 of the token, in hex: how logs name a token.
     pub token_name: String,
+    /// The same of the token's other spelling, where it has one ([`twin`](super::jws::twin)).
+    pub twin_name: Option<String>,
 }
 
 impl Identity {
@@ -60,6 +62,7 @@ impl Identity {
             token_type: None,
             claims: Map::new(),
             token_name: String::new(),
+            twin_name: None,
         }
     }
 

@@ -94,6 +94,7 @@ impl Provider for ApiKeys {
             token_type: None,
             claims: Map::new(),
             token_name: token_name(token),
+            twin_name: None,
         }))
     }
 }

@@ -27,6 +27,7 @@ use crate::engine::provider::Provider;
 use crate::oauth::claims::Profile;
 use crate::oauth::fault::Fault;
 use crate::oauth::identity::Identity;
+use crate::oauth::jws;
 
 /// A provider as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,5 +177,7 @@ fn read(
     token_type: Option<&str>,
     claims: Map<String, Value>,
 ) -> Result<Arc<Identity>, Fault> {
-    profile.read(token_type, token_name(token), claims).map(Arc::new)
+    let mut identity = profile.read(token_type, token_name(token), claims)?;
+    identity.twin_name = jws::twin(token).as_deref().map(token_name);
+    Ok(Arc::new(identity))
 }

@@ -70,6 +70,7 @@ impl Grant {
             client: Some(&self.client),
             session: Some(id),
             token: None,
+            twin: None,
             issued: Some(self.began),
         };
         issuing.works.revocations.covers(&asker, issuing.works.clock.unix())

@@ -73,6 +73,7 @@ pub async fn access(issuing: &Issuing, token: &str, client: &str) -> Result<Opti
         client: text("client_id"),
         session: text("sid"),
         token: None,
+        twin: None,
         issued: claims.get("iat").and_then(Value::as_i64),
     };
     let revoked = revoked || works.revocations.covers(&asker, works.clock.unix());

@@ -102,6 +102,8 @@ pub struct Asker<'a> {
     pub session: Option<&'a str>,
     /// How logs name the token.
     pub token: Option<&'a str>,
+    /// The same of its other spelling, where it has one: whoever revokes one means both.
+    pub twin: Option<&'a str>,
     /// When the token or grant was issued; what does not say so was issued before everything.
     pub issued: Option<i64>,
 }
@@ -116,6 +118,7 @@ impl<'a> Asker<'a> {
             client: identity.client.as_deref(),
             session: identity.claims.get("sid").and_then(serde_json::Value::as_str),
             token: Some(&identity.token_name),
+            twin: identity.twin_name.as_deref(),
             issued: identity.claims.get("iat").and_then(serde_json::Value::as_i64),
         }
     }
@@ -177,11 +180,11 @@ impl Revocations {
             let extent = name.and_then(|name| names.get(asker.issuer)?.get(name));
             extent.is_some_and(|extent| extent.covers(asker.issued, now))
         };
-        let token = || asker.token.and_then(|token| known.tokens.get(token));
+        let token = || asker.token.into_iter().chain(asker.twin).filter_map(|token| known.tokens.get(token));
         (!known.subjects.is_empty() && named(&known.subjects, asker.subject))
             || (!known.clients.is_empty() && named(&known.clients, asker.client))
             || (!known.sessions.is_empty() && named(&known.sessions, asker.session))
-            || (!known.tokens.is_empty() && token().is_some_and(|extent| extent.covers(asker.issued, now)))
+            || (!known.tokens.is_empty() && token().any(|extent| extent.covers(asker.issued, now)))
     }
 
     /// Revokes a grant or token of the gateway's own for `lifetime` seconds: here at once, at other replicas when they next

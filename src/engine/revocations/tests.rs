@@ -58,8 +58,15 @@ fn alice(vault: &Vault) -> Revoked {
 }
 
 fn covers(revocations: &Revocations, vault: &Vault) -> bool {
-    let asker =
-        Asker { issuer: "i", subject: Some("alice"), client: None, session: None, token: None, issued: Some(0) };
+    let asker = Asker {
+        issuer: "i",
+        subject: Some("alice"),
+        client: None,
+        session: None,
+        token: None,
+        twin: None,
+        issued: Some(0),
+    };
     revocations.covers(&asker, vault.now())
 }
 

@@ -95,6 +95,7 @@ impl Profile {
             token_type: token_type.map(str::to_owned),
             claims,
             token_name,
+            twin_name: None,
         })
     }
 

@@ -3,6 +3,8 @@
 //! Key material in a header (`jwk`, `jku`, `x5u`, `x5c`) is never looked at, and what an extension might change (`crit`,
 //! `b64`) is refused. The algorithm is the key's; a token only has to name the same one.
 
+mod twin;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -10,6 +12,7 @@ use serde_json::{Map, Value};
 use super::fault::{Fault, FaultKind};
 use super::key::{Key, KeyType};
 use super::strict;
+pub use twin::twin;
 
 /// Bytes of a `kid` at most.
 pub const KID_LIMIT: usize = 256;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Algorithm, Unverified, decode_segment, show_unverified, sign_with_secret, unverified_issuer};
+use super::{Algorithm, Unverified, decode_segment, show_unverified, sign_with_secret, twin, unverified_issuer};
 use crate::oauth::fault::FaultKind;
 use crate::oauth::jwk::KeySet;
 use crate::oauth::key::Key;
@@ -44,6 +44,25 @@ fn every_algorithm_verifies_its_own_and_nothing_else() {
             assert_eq!(refused, Err(FaultKind::Algorithm), "{algorithm:?} named {other:?}");
         }
     }
+}
+
+#[test]
+fn a05_h10_a_token_signed_on_a_curve_has_a_twin_and_no_other_has() {
+    for algorithm in Algorithm::ALL {
+        let test_key = TestKey::of(*algorithm);
+        let token = test_key.token(*algorithm, &header(*algorithm), CLAIMS);
+        let other = twin(&token);
+        if !algorithm.as_str().starts_with("ES") {
+            assert_eq!(other, None, "{algorithm:?}");
+            continue;
+        }
+        let other = other.unwrap();
+        assert_ne!(other, token, "{algorithm:?}");
+        assert_eq!(judge(&other, &key(test_key, *algorithm)), Ok(()), "{algorithm:?}");
+        assert_eq!(twin(&other), Some(token), "{algorithm:?}: each is the other's");
+    }
+    let cut = format!("{}.{}.{}", b64(header(Algorithm::Es256)), b64(CLAIMS), b64([1; 63]));
+    assert_eq!((twin(&cut), twin("a.b"), twin("")), (None, None, None));
 }
 
 #[test]

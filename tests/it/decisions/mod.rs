@@ -62,6 +62,7 @@ fn alice(scopes: &str, claims: Value) -> Identity {
         token_type: None,
         claims,
         token_name: String::new(),
+        twin_name: None,
     }
 }
 

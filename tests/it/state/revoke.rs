@@ -9,7 +9,7 @@ use crate::own;
 use crate::signin::{error, json as read};
 use crate::support::client::End;
 use crate::support::upstream::Request;
-use crate::support::{Answer, Browser, Client, Gateway, Upstream};
+use crate::support::{Answer, Browser, Client, Gateway, Issuer, Key, Upstream};
 
 /// What is promised.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -112,6 +112,35 @@ async fn h10_m04_an_operator_revokes_what_a_provider_vouches_for() {
     let later = own::client(&gateway, "story", json!({ "iat": crate::support::issuer::now() + 3 }));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(status(&later).await, 200, "what was issued since is good");
+}
+
+#[tokio::test]
+async fn a05_h10_the_other_signature_of_a_revoked_token_is_revoked_too() {
+    let (upstream, issuer) = (Upstream::mcp(&["read"]).await, Issuer::publishing(&[("es256", Key::Es256)]).await);
+    let policy = format!(
+        "service: story\nroute: {{ path: /story/mcp }}\nupstream: {{ url: \"{}\" }}\n\
+         providers: {{ corp: {{ oidc: {{ issuer: \"{}\", algorithms: [ES256] }} }} }}\nauthentication: {{ providers: [corp] }}\n\
+         rules: [{{ allow: {{ tools: [read] }} }}]\n",
+        upstream.url("/mcp"),
+        issuer.url()
+    );
+    let gateway = Gateway::new().installation(INSTALLATION).policy("story", &policy).start().await;
+    let url = gateway.url("/story/mcp");
+    let token = issuer.token(&url, json!({}));
+    let twin = portcullis::oauth::jws::twin(&token).expect("the same token with its other signature");
+    let clients = [&token, &twin].map(|token| Client::new(&url).token(token));
+    for revoked in [&token, &twin] {
+        for client in &clients {
+            assert_eq!(status(client).await, 200, "both are good, for the issuer has signed what they say");
+        }
+        operate(&gateway, &["revoke", "token", "--stdin", "."], revoked);
+        upstream.forget();
+        for client in &clients {
+            assert_eq!(status(client).await, 401, "whoever holds one has the other");
+        }
+        upstream.assert_silent();
+        operate(&gateway, &["unrevoke", "token", "--stdin", "."], revoked);
+    }
 }
 
 #[tokio::test]
