@@ -180,15 +180,26 @@ impl ServerRequests {
 }
 
 impl Visits {
-    fn allow(&self, url: &str) -> bool {
-        let Ok(url) = url::Url::parse(url) else { return false };
+    fn allow(&self, written: &str) -> bool {
+        let Ok(url) = url::Url::parse(written) else { return false };
         let plain = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
-        plain
-            && match self {
-                Self::Anywhere => true,
-                Self::Hosts(hosts) => url.host_str().is_some_and(|host| hosts.iter().any(|listed| listed == host)),
-            }
+        let listed = |host: &str| match self {
+            Self::Anywhere => true,
+            Self::Hosts(hosts) => hosts.iter().any(|listed| listed == host) && names(written, host),
+        };
+        plain && url.host_str().is_some_and(listed)
     }
+}
+
+/// Whether any reader finds this host in a URL. The parser repairs what is not written as it should be, and others repair it
+/// differently: to some of them what stands before a backslash is no host.
+fn names(written: &str, host: &str) -> bool {
+    let odd = |c: char| c == '\\' || c.is_whitespace() || c.is_control();
+    let scheme = written.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    let rest = scheme.and_then(|scheme| written.get(scheme.len()..)).unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let port = authority.strip_prefix(host);
+    !written.contains(odd) && port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
 }
 
 /// Where a service runs, and how it is reached.

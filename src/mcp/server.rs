@@ -116,13 +116,14 @@ impl<'a> FromServer<'a> {
         if envelope.look_alike(&["jsonrpc", "id", "method", "params", "result", "error"]).is_some() {
             return Err(ServerError::Message);
         }
-        let answer = envelope.value("result").or_else(|| envelope.value("error"));
-        match (envelope.value("method"), answer) {
-            (Some(method), None) => {
+        // A result beside an error would be judged as one and could be read as the other.
+        match (envelope.value("method"), envelope.value("result"), envelope.value("error")) {
+            (Some(method), None, None) => {
                 let method = Text::of(method).ok_or(ServerError::Message)?;
                 asked(&method, &envelope)
             }
-            (None, Some(answer)) => answered(answer, envelope.value("error").is_some()),
+            (None, Some(result), None) => answered(result, false),
+            (None, None, Some(error)) => answered(error, true),
             _ => Err(ServerError::Message),
         }
     }
@@ -293,6 +294,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"Method":"roots/list","method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"roots/list"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"roots/list"}}},"error":null}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"},"result":{"inputRequests":{"a":{"method":"roots/list"}}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"InputRequests":{"a":{"method":"roots/list"}}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequeſts":{"a":{"method":"roots/list"}}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"error":{"Code":-32042,"data":{"elicitations":[{"url":"https://a.example"}]}}}"#,

@@ -5,6 +5,9 @@
 
 use memchr::memchr2;
 
+/// A byte order mark, with which a stream may begin.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What becomes of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -40,6 +43,8 @@ pub struct EventFilter {
     line: usize,
     /// The last byte was a CR that ended a line: a LF now belongs to it.
     after_cr: AfterCr,
+    /// Whether a line has gone: a byte order mark can only stand before the first.
+    begun: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +62,7 @@ impl EventFilter {
     /// A filter that holds events of at most `cap` bytes.
     #[must_use]
     pub fn new(cap: usize) -> Self {
-        Self { cap, event: Vec::new(), line: 0, after_cr: AfterCr::No }
+        Self { cap, event: Vec::new(), line: 0, after_cr: AfterCr::No, begun: false }
     }
 
     /// Takes a piece of the stream and writes what passes to `out`. `judge` may take its time. At the `end` an event that
@@ -132,7 +137,11 @@ impl EventFilter {
 
     /// Judges the event that is held and writes what passes.
     async fn emit(&mut self, out: &mut Vec<u8>, judge: &mut impl EventJudge) {
-        let event = std::mem::take(&mut self.event);
+        let mut event = std::mem::take(&mut self.event);
+        // What the gateway writes itself may come before it, and then a reader would take it for a part of the line.
+        if !self.begun && event.starts_with(MARK) {
+            event.drain(..MARK.len());
+        }
         let verdict = match data(&event) {
             Some(data) => judge.event(&data).await,
             None => Verdict::Keep,
@@ -152,6 +161,7 @@ impl EventFilter {
     }
 
     fn pass(&mut self, to: AfterCr) {
+        self.begun = true;
         self.line = 0;
         if self.after_cr == AfterCr::Held {
             self.after_cr = to;
@@ -159,9 +169,10 @@ impl EventFilter {
     }
 }
 
-/// The lines of an event without their ends. A byte order mark before the first belongs to no field.
+/// The lines of an event without their ends. A byte order mark before the first belongs to no field, to lenient readers
+/// even where the stream has begun.
 fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = event.strip_prefix(b"\xef\xbb\xbf").unwrap_or(event);
+    let mut rest = event.strip_prefix(MARK).unwrap_or(event);
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -266,6 +277,8 @@ mod tests {
         assert_eq!(whole("data: a\r\n\r\ndata: drop\r\n\r\n: c\r\ndata: b\r\r"), "data: a\r\n\r\n: c\r\ndata: b\r\r");
         assert_eq!(whole("data: drop\r\r\ndata: x\r\n\r\n"), "data: x\r\n\r\n");
         assert_eq!(whole("\u{feff}data: drop\n\nid: 3\n\n"), "id: 3\n\n");
+        assert_eq!(whole("\u{feff}data: a\n\n\u{feff}data: b\n\n"), "data: a\n\n\u{feff}data: b\n\n");
+        assert_eq!(whole("\u{feff}: c\ndata: a\n\n"), ": c\ndata: a\n\n");
         assert_eq!(whole("data: drop"), "", "an unfinished event is judged too");
         assert_eq!(whole("data: a"), "data: a");
         assert_eq!(whole("datadrop: drop\ndata\n\n"), "datadrop: drop\ndata\n\n");
@@ -298,7 +311,7 @@ mod tests {
         #[test]
         fn k10_how_a_stream_is_cut_makes_no_difference(
             parts in prop::collection::vec(prop::sample::select(vec![
-                "data: a", "data: drop", "data: replace", "data:re", "data: place", "id: 1", ": c", "event: é😀", "\n", "\r", "\r\n", "\n\n", "x",
+                "data: a", "data: drop", "data: replace", "data:re", "data: place", "id: 1", ": c", "event: é😀", "\u{feff}", "\n", "\r", "\r\n", "\n\n", "x",
             ]), 0..40),
             cuts in prop::collection::vec(0_usize..200, 0..40),
         ) {

@@ -11,6 +11,7 @@ use super::super::exchange::Exchange;
 use crate::engine::decision::Reason;
 use crate::engine::service::{Pipeline, UriForm};
 use crate::mcp::discover;
+use crate::mcp::era::Era;
 use crate::mcp::error::error_body;
 use crate::mcp::json;
 use crate::mcp::list::{self, ListError};
@@ -33,7 +34,9 @@ pub struct Judge<'a> {
 
 impl EventJudge for Judge<'_> {
     async fn event(&mut self, data: &[u8]) -> Verdict {
-        self.message(data).await
+        // A server of 2025-03-26 may put several messages into one event (MCP 2025-03-26 transports).
+        let several = self.exchange.era == Era::Legacy && data.trim_ascii_start().starts_with(b"[");
+        if several { self.batch(data).await } else { self.message(data).await }
     }
 }
 
@@ -172,37 +175,35 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// It may not pass at all.
     pub async fn whole(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
-        if !self.exchange.plan.batch {
-            let verdict = self.message(body).await;
-            return match (self.over, verdict) {
-                (Some(reason), _) => Err(reason),
-                (None, Verdict::Keep) => Ok(None),
-                (None, Verdict::Replace(edited)) => Ok(Some(edited)),
-                (None, Verdict::Drop) => Err(Reason::UpstreamInvalid),
-            };
+        let verdict = if self.exchange.plan.batch { self.batch(body).await } else { self.message(body).await };
+        match (self.over, verdict) {
+            (Some(reason), _) => Err(reason),
+            (None, Verdict::Keep) => Ok(None),
+            (None, Verdict::Replace(edited)) => Ok(Some(edited)),
+            (None, Verdict::Drop) => Err(Reason::UpstreamInvalid),
         }
-        let text = json::check(body).or(Err(Reason::UpstreamInvalid))?;
-        let elements: Vec<&RawValue> = match serde_json::from_str(text) {
-            Ok(elements) => elements,
-            // An error about the batch as a whole is one message.
-            Err(_) => vec![serde_json::from_str(text).or(Err(Reason::UpstreamInvalid))?],
-        };
-        let mut kept: Vec<String> = Vec::with_capacity(elements.len());
-        let mut changed = false;
-        for element in elements {
-            let verdict = self.message(element.get().as_bytes()).await;
-            if let Some(reason) = self.over {
-                return Err(reason);
-            }
-            match verdict {
-                Verdict::Keep => kept.push(element.get().to_owned()),
-                Verdict::Replace(edited) => {
-                    changed = true;
-                    kept.push(String::from_utf8(edited).or(Err(Reason::Internal))?);
-                }
-                Verdict::Drop => changed = true,
+    }
+
+    /// What becomes of a list of messages; an error about a batch as a whole is one message. What is refused in the place of
+    /// the answer takes the place of the list.
+    async fn batch(&mut self, data: &[u8]) -> Verdict {
+        let elements = json::check(data).ok().and_then(|text| serde_json::from_str::<Vec<&RawValue>>(text).ok());
+        let Some(elements) = elements else { return self.message(data).await };
+        let mut kept: Vec<Cow<'_, [u8]>> = Vec::with_capacity(elements.len());
+        for element in &elements {
+            let message = element.get().as_bytes();
+            match self.message(message).await {
+                verdict if self.over.is_some() => return verdict,
+                Verdict::Keep => kept.push(Cow::Borrowed(message)),
+                Verdict::Replace(edited) => kept.push(Cow::Owned(edited)),
+                Verdict::Drop => {}
             }
         }
-        Ok(changed.then(|| format!("[{}]", kept.join(",")).into_bytes()))
+        let whole = kept.len() == elements.len() && kept.iter().all(|message| matches!(message, Cow::Borrowed(_)));
+        match (whole, kept.is_empty()) {
+            (true, _) => Verdict::Keep,
+            (false, true) => Verdict::Drop,
+            (false, false) => Verdict::Replace([b"[".as_slice(), &kept.join(&b','), b"]"].concat()),
+        }
     }
 }

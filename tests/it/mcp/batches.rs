@@ -1,5 +1,7 @@
 //! Batches, which only sessions of 2025-03-26 have.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{UPSTREAM_SESSION, alice, request, session, setup};
@@ -9,20 +11,21 @@ use crate::support::{Answer, Issuer, Upstream};
 const OLD: &str = "2025-03-26";
 const RULES: &str = "rules: [{ allow: { tools: [echo] } }]\nlimits: [{ rate: 5/hour, per: subject }]";
 
+fn answer_to(message: &Value) -> Value {
+    let result = match message["method"].as_str() {
+        Some("initialize") => json!({"protocolVersion": message["params"]["protocolVersion"], "capabilities": {}}),
+        Some("tools/list") => json!({"tools": [{"name": "echo"}, {"name": "drop"}]}),
+        Some("prompts/list") => json!({"prompts": [{"name": "hidden"}]}),
+        _ => json!({"content": [{"type": "text", "text": message["params"]["name"]}]}),
+    };
+    json!({"jsonrpc": "2.0", "id": message["id"], "result": result})
+}
+
 /// Answers a batch with a batch: its calls by their names, its lists by two tools.
 fn answers(request: &Request) -> Answer {
-    let one = |message: &Value| {
-        let result = match message["method"].as_str() {
-            Some("initialize") => json!({"protocolVersion": message["params"]["protocolVersion"], "capabilities": {}}),
-            Some("tools/list") => json!({"tools": [{"name": "echo"}, {"name": "drop"}]}),
-            Some("prompts/list") => json!({"prompts": [{"name": "hidden"}]}),
-            _ => json!({"content": [{"type": "text", "text": message["params"]["name"]}]}),
-        };
-        json!({"jsonrpc": "2.0", "id": message["id"], "result": result})
-    };
     let body = match request.json() {
-        Value::Array(messages) => Value::Array(messages.iter().map(one).collect()),
-        message => one(&message),
+        Value::Array(messages) => messages.iter().map(answer_to).collect(),
+        message => answer_to(&message),
     };
     Answer::json(&body).header("mcp-session-id", UPSTREAM_SESSION)
 }
@@ -70,6 +73,36 @@ async fn k06_batches_belong_to_sessions_that_negotiated_them() {
     assert_eq!(answers[2]["result"]["prompts"], json!([]));
     assert_eq!(upstream.received().len(), 1, "a batch goes on as one");
     assert_eq!(upstream.received()[0].body, batch.to_string().into_bytes(), "byte for byte");
+}
+
+#[tokio::test]
+async fn k06_k12_several_messages_in_one_event_are_judged_one_by_one() {
+    let events = |request: &Request| {
+        let Value::Array(messages) = request.json() else { return answers(request) };
+        let updated =
+            json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "repo://b/x"}});
+        let asked = json!({"jsonrpc": "2.0", "id": 9, "method": "roots/list"});
+        let asked = if messages.len() > 2 { vec![asked] } else { vec![] };
+        let all: Vec<Value> = asked.into_iter().chain(messages.iter().map(answer_to)).collect();
+        Answer::sse(&[json!([updated]), Value::Array(all)], Duration::ZERO)
+    };
+    let upstream = Upstream::start(events).await;
+    let issuer = Issuer::start().await;
+    let rules = "rules: [{ allow: { tools: [echo] } }]\nserver_requests: { roots: false }";
+    let gateway = setup(&upstream, &issuer, rules).await.start().await;
+    let client = alice(&gateway, &issuer);
+    let id = session(&client, OLD).await;
+    let headers = [("mcp-session-id", id.as_str())];
+    let batch = json!([call(1, "echo"), request(2, "tools/list", &json!({}))]);
+    let reply = client.post(&headers, batch.to_string()).await;
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(text.contains("\"text\":\"echo\"") && text.contains("[{\"name\":\"echo\"}]"), "{text}");
+    assert!(!text.contains("drop") && !text.contains("repo://b/x"), "what the caller may not have is cut: {text}");
+
+    let batch = json!([call(1, "echo"), request(2, "tools/list", &json!({})), call(3, "echo")]);
+    let reply = client.post(&headers, batch.to_string()).await;
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(text.contains("\"error\":{\"code\":403") && !text.contains("roots/list"), "{text}");
 }
 
 #[tokio::test]

@@ -23,6 +23,11 @@ fn wishes() -> Vec<(&'static str, Value, bool)> {
         ("elicitation/create", visit("https://accounts.example.com.evil.example/"), false),
         ("elicitation/create", visit("http://accounts.example.com/"), false),
         ("elicitation/create", visit("https://accounts.example.com@evil.example/"), false),
+        ("elicitation/create", visit("https://Accounts.example.com:8443/x?a=b#c"), true),
+        ("elicitation/create", visit("https://accounts.example.com\\.evil.example/"), false),
+        ("elicitation/create", visit("https:///accounts.example.com/"), false),
+        ("elicitation/create", visit("https://accounts.\texample.com/"), false),
+        ("elicitation/create", visit("https://accounts%2eexample.com/"), false),
         ("elicitation/create", visit("javascript:alert(1)"), false),
     ]
 }
@@ -84,6 +89,30 @@ async fn k12_a_server_asks_only_for_what_the_policy_lets_it_have() {
             let text = String::from_utf8_lossy(&open.body).into_owned();
             assert_eq!(text.contains(&format!("\"{method}\"")), expected, "open: {method} {params} as {form}: {text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn k12_a_wish_beside_an_error_is_withheld_as_one_alone_is() {
+    let answer = |request: &Request| {
+        let message = request.json();
+        let wish = json!({"a": {"method": "roots/list"}});
+        let mut answer = json!({"jsonrpc": "2.0", "id": message["id"]});
+        let result = json!({"resultType": "input_required", "inputRequests": wish, "requestState": "s"});
+        match message["params"]["arguments"]["form"].as_str() {
+            Some("result") => answer["result"] = json!({"resultType": "complete", "content": []}),
+            Some("null") => (answer["result"], answer["error"]) = (result, Value::Null),
+            _ => (answer["result"], answer["error"]) = (result, json!({"code": 1, "message": "m"})),
+        }
+        Answer::json(&answer)
+    };
+    let (upstream, issuer) = (Upstream::start(answer).await, Issuer::start().await);
+    let gateway = setup(&upstream, &issuer, &format!("{RULES}{CLOSED}")).await.start().await;
+    let client = alice(&gateway, &issuer).era(Era::Modern);
+    for (form, status) in [("result", 200), ("null", 502), ("both", 502)] {
+        let reply = client.call_tool("ask", json!({"form": form})).await;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!((reply.status, text.contains("roots/list")), (status, false), "{form}: {text}");
     }
 }
 
