@@ -279,9 +279,11 @@ fn address(peer: Option<IpAddr>, headers: &HeaderMap, snapshot: &Snapshot) -> Re
     Ok(client)
 }
 
-/// The trace id of a `traceparent` of version 00 (W3C Trace Context section 3.2.2).
+/// The trace id of the one `traceparent`, of version 00 (W3C Trace Context section 3.2.2).
 fn trace(headers: &HeaderMap) -> Option<String> {
-    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let mut lines = headers.get_all("traceparent").iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let mut parts = line.to_str().ok()?.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex =
         |text: &str, length| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

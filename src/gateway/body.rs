@@ -34,7 +34,8 @@ pub async fn read(
     };
     let sized = headers.contains_key(CONTENT_LENGTH);
     exchange.held.extend(budget.take(limit)?);
-    if headers.contains_key(EXPECT) {
+    // A client of HTTP/1.0 would take it for the answer (RFC 9110 section 10.1.1).
+    if headers.contains_key(EXPECT) && session.req_header().version != http::Version::HTTP_10 {
         session.write_continue_response().await.map_err(|error| cut(&error))?;
     }
     let whole = whole(session, limit, above);

@@ -98,8 +98,12 @@ pub fn judge(answer: &ResponseHeader, exchange: &Exchange) -> Result<Form, Denia
         let detail = format!("upstream answered {status}, location: {location}");
         return Err(Denial::new(Reason::UpstreamRefused).because(detail));
     }
-    // A part of an answer is none, and what has no class of its own means nothing.
-    if status == StatusCode::PARTIAL_CONTENT || status.as_u16() >= 600 {
+    // A part of an answer is none, what has no class of its own means nothing, and nobody has asked for another protocol.
+    // With 205 there is no body, whatever follows (RFC 9110 section 15.3.6).
+    if status.is_informational()
+        || matches!(status, StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT)
+        || status.as_u16() >= 600
+    {
         return Err(Denial::new(Reason::UpstreamInvalid).because(format!("upstream answered {status}")));
     }
     let coding = Coding::of(answer.headers.get(CONTENT_ENCODING))?;

@@ -147,6 +147,31 @@ async fn garbage_in_the_place_of_http_is_a_502() {
 }
 
 #[tokio::test]
+async fn l02_an_upstream_that_changes_the_protocol_or_ends_the_body_early_is_a_502() {
+    for (answer, status) in [
+        (
+            &b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}"[..],
+            200,
+        ),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-type: application/json\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}",
+            502,
+        ),
+        (
+            b"HTTP/1.1 205 Reset\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}",
+            502,
+        ),
+    ] {
+        let scene = Scene::with(Upstream::garbage(answer).await, RULES, INSTALLATION).await;
+        let reply = scene.client().call_tool("echo", json!({})).await;
+        assert_eq!(reply.status, status, "{}: {reply:?}", String::from_utf8_lossy(answer));
+        if status != 200 {
+            is_own_error(&reply, status);
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_there_is_a_502_and_silence_a_504() {
     let more = |url: &str| format!("{url}\", timeouts: {{ read: 2s }} }}");
     let gone = Upstream::mcp(&[]).await;

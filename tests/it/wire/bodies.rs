@@ -167,6 +167,13 @@ async fn k15_an_expectation_is_answered_before_the_body_comes_and_only_with_a_go
     assert!(scene.upstream.received()[0].header("expect").is_empty(), "the upstream has the whole body already");
     scene.upstream.forget();
 
+    let old = expecting.replace("HTTP/1.1", "HTTP/1.0");
+    let mut socket = Socket::connect(scene.gateway.address()).await;
+    socket.send(old.as_bytes()).await;
+    let said = socket.until_closed("an expectation of HTTP/1.0").await;
+    assert!(said.0.contains(" 200 ") && !said.0.contains(" 100 "), "HTTP/1.0 knows one answer only: {said:?}");
+    scene.upstream.forget();
+
     let denied = format!("{head}\r\n\r\n").replace("Bearer ", "Basic ");
     let mut socket = Socket::connect(scene.gateway.address()).await;
     socket.send(denied.as_bytes()).await;

@@ -143,6 +143,8 @@ async fn p01_no_credential_of_the_client_reaches_the_upstream() {
         let request = seen(&scene, json!({}), &[("traceparent", malformed), ("tracestate", "a=1")]).await;
         assert!(request.header("traceparent").is_empty() && request.header("tracestate").is_empty(), "{malformed}");
     }
+    let twice = seen(&scene, json!({}), &[("traceparent", TRACE), ("traceparent", "00-1-2-3")]).await;
+    assert!(twice.header("traceparent").is_empty(), "of two nobody knows which counts: {twice:#?}");
     assert_eq!(request.header("host"), [scene.upstream.url("").replace("http://", "")], "the upstream's own name");
     assert_eq!(request.header("accept-encoding"), ["identity"], "answers are judged as they are");
 }
