@@ -12,11 +12,12 @@ pub enum UriError {
     /// `user@host`.
     #[error("the URI holds user information")]
     UserInfo,
-    /// `.` or `..` as a segment.
+    /// `.` or `..` as a segment, or in the place of the authority.
     #[error("the path holds a dot segment")]
     DotSegment,
-    /// An encoded dot, slash, backslash or percent sign, or a percent sign that encodes nothing.
-    #[error("the path holds an encoded dot, slash, backslash or percent sign")]
+    /// An encoded slash, backslash or percent sign, an encoded character that needs no encoding, or a percent sign that
+    /// encodes nothing.
+    #[error("the path holds an encoded dot, slash, backslash, percent sign, letter or digit")]
     Encoding,
 }
 
@@ -41,6 +42,10 @@ pub fn strict(uri: &str) -> Result<(), UriError> {
             if authority.contains('@') {
                 return Err(UriError::UserInfo);
             }
+            // To a server that takes everything behind the scheme for a path, it is the first segment.
+            if matches!(authority, "." | "..") {
+                return Err(UriError::DotSegment);
+            }
             encoding(authority)?;
             path
         }
@@ -55,7 +60,9 @@ fn encoding(part: &str) -> Result<(), UriError> {
     for (at, _) in part.match_indices('%') {
         let code =
             part.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok()).ok_or(UriError::Encoding)?;
-        if matches!(code, b'.' | b'/' | b'\\' | b'%' | 0..=0x1f | 0x7f) {
+        // Letters, digits and these marks mean the same encoded as not (RFC 3986 section 2.3).
+        let unreserved = code.is_ascii_alphanumeric() || matches!(code, b'-' | b'.' | b'_' | b'~');
+        if unreserved || matches!(code, b'/' | b'\\' | b'%' | 0..=0x1f | 0x7f) {
             return Err(UriError::Encoding);
         }
     }
@@ -72,7 +79,7 @@ mod tests {
             "repo://acme/x",
             "file:///a/b.txt",
             "urn:x:y",
-            "ui://w/a%20b",
+            "ui://w/a%20b%3Ac%C3%A9",
             "db://t?x=../y",
             "a+b.c-1:/x",
             "repo://**/{id}",
@@ -93,12 +100,20 @@ mod tests {
             ("repo://a/./b", UriError::DotSegment),
             ("repo://a/b/..", UriError::DotSegment),
             ("urn:../x", UriError::DotSegment),
+            ("repo://../x", UriError::DotSegment),
+            ("repo://./x", UriError::DotSegment),
+            ("repo://..", UriError::DotSegment),
+            ("repo://..?x", UriError::DotSegment),
             ("repo://a/%2e%2e/b", UriError::Encoding),
             ("repo://a/%2Eb", UriError::Encoding),
             ("repo://a%2Fb", UriError::Encoding),
             ("repo://a/b%2fc", UriError::Encoding),
             ("repo://a/b%5Cc", UriError::Encoding),
             ("repo://a/b%252e", UriError::Encoding),
+            ("repo://a/secre%74", UriError::Encoding),
+            ("repo://%61/b", UriError::Encoding),
+            ("repo://a/b%5fc", UriError::Encoding),
+            ("repo://a/%7Eb", UriError::Encoding),
             ("repo://a/b%00", UriError::Encoding),
             ("repo://a/b%zz", UriError::Encoding),
             ("repo://a/b%2", UriError::Encoding),

@@ -151,10 +151,12 @@ async fn uris_that_could_mean_something_else_are_refused_before_they_are_matched
     for uri in [
         "repo://a/../b",
         "repo://a/./b",
+        "repo://../b",
         "repo://a/%2e%2e/b",
         "repo://a/%2fb",
         "repo://a/%5cb",
         "repo://a/%252e",
+        "repo://a/secre%74",
         "repo://a\\b",
         "repo://a/\u{e9}",
         "repo://a/ b",
