@@ -360,7 +360,7 @@ async fn what_needs_a_restart_is_named_in_the_log() {
         ("portcullis.yaml (edited at last)", "store"),
     ];
     for (edited, wanted) in edits {
-        gateway.write_installation(&file(edited));
+        gateway.write_installation(file(edited));
         let told = |record: &Value| {
             let fields = &record["fields"];
             fields["code"] == "needs-restart"
