@@ -19,7 +19,9 @@ async fn serving(services: &[(&str, &str)]) -> (Upstream, Gateway) {
                 json!({"tools": items("title", &["open", "scoped", "some", "shut"]), "nextCursor": "2"})
             }
             Some("prompts/list") => json!({"prompts": items("title", &["review", "shut"])}),
-            Some("resources/list") => json!({"resources": items("uri", &["repo://acme/a", "repo://shut/b"])}),
+            Some("resources/list") => {
+                json!({"resources": items("uri", &["repo://acme/a", "repo://acme/%62", "repo://shut/b"])})
+            }
             _ => json!({}),
         };
         Answer::json(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
@@ -144,7 +146,8 @@ async fn k10_lists_are_cut_to_what_the_caller_may_use() {
 #[tokio::test]
 async fn uris_that_could_mean_something_else_are_refused_before_they_are_matched() {
     let strict = "rules: [{ allow: { resources: [\"**\"] } }]";
-    let opaque = "uri_form: opaque\nrules: [{ allow: { resources: [\"odd:/a/../b\", \"ODD:x\"] } }]";
+    let opaque =
+        "uri_form: opaque\nrules: [{ allow: { resources: [\"odd:/a/../b\", \"ODD:x\", \"repo://acme/%62\"] } }]";
     let (upstream, gateway) = serving(&[("strict", strict), ("opaque", opaque)]).await;
     // A name in headers would be compared first: the older era has none.
     let client = own::client(&gateway, "strict", json!({})).era(Era::Legacy);
@@ -171,8 +174,12 @@ async fn uris_that_could_mean_something_else_are_refused_before_they_are_matched
     }
     upstream.assert_silent();
     assert_eq!(client.request("resources/read", json!({"uri": "repo://a/b%20c"})).await.status, 200);
+    let listed = client.list("resources").await.names("resources");
+    assert_eq!(listed, ["repo://acme/a", "repo://shut/b"], "what nobody may read is not listed");
     upstream.forget();
     let opaque = own::client(&gateway, "opaque", json!({}));
+    assert_eq!(opaque.list("resources").await.names("resources"), ["repo://acme/%62"]);
+    upstream.forget();
     for (uri, status) in [("odd:/a/../b", 200), ("ODD:x", 200), ("odd:/b", 403), ("odd:x", 403)] {
         assert_eq!(opaque.request("resources/read", json!({"uri": uri})).await.status, status, "opaque: {uri}");
     }

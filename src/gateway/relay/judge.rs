@@ -146,15 +146,23 @@ impl<'a> Judge<'a> {
         for kind in kinds {
             let text = edited.as_deref().map_or(Ok(text), std::str::from_utf8).or(Err(ListError::Message))?;
             let lister = self.pipeline.access.lister(self.identity, *kind);
-            let mut shows = |name: &str| if *kind == ItemKind::Task { own.contains(name) } else { lister.shows(name) };
+            let mut shows = |name: &str| match kind {
+                ItemKind::Task => own.contains(name),
+                ItemKind::Resource => self.is_clear(name) && lister.shows(name),
+                ItemKind::Tool | ItemKind::Prompt | ItemKind::ResourceTemplate => lister.shows(name),
+            };
             edited = list::filter(text, *kind, self.exchange.era, &mut shows)?.or(edited);
         }
         Ok(edited)
     }
 
     fn may_read(&self, uri: &str) -> bool {
-        let clear = self.pipeline.uri_form == UriForm::Opaque || uri::strict(uri).is_ok();
-        clear && self.pipeline.access.permits_resource(self.identity, uri)
+        self.is_clear(uri) && self.pipeline.access.permits_resource(self.identity, uri)
+    }
+
+    /// Whether a request that names this URI is judged by rules, and not refused before.
+    fn is_clear(&self, uri: &str) -> bool {
+        self.pipeline.uri_form == UriForm::Opaque || uri::strict(uri).is_ok()
     }
 
     /// A message that may not pass: an error stands in its place when the client awaits an answer, and nothing follows.
