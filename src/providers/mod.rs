@@ -166,7 +166,8 @@ fn next_generation() -> u64 {
 }
 
 /// The start of the SHA-256 of a token: how logs name it.
-fn token_name(token: &str) -> String {
+#[must_use]
+pub fn token_name(token: &str) -> String {
     Sha256::digest(token).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -10,7 +10,8 @@ use super::{Request, client_auth, form};
 use crate::engine::issuing::Issuing;
 use crate::engine::revocations::Asker;
 use crate::engine::store::Table;
-use crate::oauth::jws::Unverified;
+use crate::oauth::jws::{Unverified, twin};
+use crate::providers::token_name;
 
 /// Answers a client about a token. Of a token that is not its own it learns that it is not active (section 4).
 ///
@@ -67,13 +68,14 @@ pub async fn access(issuing: &Issuing, token: &str, client: &str) -> Result<Opti
     let Ok(claims) = unverified.verify(&key) else { return Ok(None) };
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let revoked = ["sid", "jti"].iter().filter_map(|name| text(name)).any(|id| works.revocations.contains(id));
+    let (name, twin) = (token_name(token), twin(token).as_deref().map(token_name));
     let asker = Asker {
         issuer: &issuing.issuer,
         subject: text("sub"),
         client: text("client_id"),
         session: text("sid"),
-        token: None,
-        twin: None,
+        token: Some(&name),
+        twin: twin.as_deref(),
         issued: claims.get("iat").and_then(Value::as_i64),
     };
     let revoked = revoked || works.revocations.covers(&asker, works.clock.unix());

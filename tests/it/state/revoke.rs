@@ -193,6 +193,24 @@ async fn h10_an_operator_ends_what_the_gateway_issued_and_it_stays_ended() {
 }
 
 #[tokio::test]
+async fn h10_whoever_asks_about_a_token_that_an_operator_has_revoked_is_told_so() {
+    let story = kept(|policy| policy).await;
+    let secret = crate::signin::CI_SECRET;
+    let asks = [("grant_type", "client_credentials"), ("client_id", "ci"), ("client_secret", secret)];
+    let token = read(&story.token(&asks).await)["access_token"].as_str().expect("a token").to_owned();
+    let asks = [("token", token.as_str()), ("client_id", "ci"), ("client_secret", secret)];
+    let endpoint = format!("{}/introspect", story.issuer());
+    let active = async || read(&Browser::new().submit_with(&endpoint, &asks, &[]).await)["active"].clone();
+    assert_eq!((active().await, story.call("read", &token).await), (json!(true), 200));
+    story.upstream.forget();
+    operate(&story.gateway, &["revoke", "token", "--stdin", "."], &token);
+    assert_eq!((active().await, story.call("read", &token).await), (json!(false), 401));
+    story.upstream.assert_silent();
+    operate(&story.gateway, &["unrevoke", "token", "--stdin", "."], &token);
+    assert_eq!((active().await, story.call("read", &token).await), (json!(true), 200));
+}
+
+#[tokio::test]
 async fn without_a_gateway_to_reach_the_command_says_so() {
     let upstream = Upstream::start(streams).await;
     let policy = own::policy("story", &upstream, &own::allow("read"));
