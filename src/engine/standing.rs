@@ -22,10 +22,14 @@ pub const VOUCHER: &str = "voucher";
 /// Who vouches, hashed.
 pub type Print = String;
 
+/// What the id of every client that registered by itself begins with; 43 characters of base64url follow.
+pub const REGISTERED: &str = "c-";
+
 /// The prints of somebody for whom the policy vouches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vouched {
-    /// It changes with the issuer of a provider, or with name and password of a person: then the sign-in is over.
+    /// It changes with the issuer of a provider and what its ID tokens must carry, or with name and password of a person: then
+    /// the sign-in is over.
     pub sign_in: Print,
     /// It changes with that, and with what a file of users says about the person: then tokens are over, and the next ones say
     /// what holds now.
@@ -47,8 +51,8 @@ pub struct Standing {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Vouching {
-    /// For everybody whom a provider signs in.
-    Everybody(Vouched),
+    /// For everybody whom one of these issuers signs in: a provider's own, or its tenants that the policy names.
+    Everybody(Vec<(String, Vouched)>),
     /// For the people of a file, by their names.
     People(HashMap<String, Vouched>),
 }
@@ -65,20 +69,35 @@ impl Standing {
         }
     }
 
-    /// The prints of whoever vouches for a person now: `subject` is the name of a provider, a colon, and what it says.
-    #[must_use]
-    pub fn vouched(&self, subject: &str) -> Option<&Vouched> {
-        let (provider, name) = subject.split_once(':')?;
-        match self.providers.get(provider)? {
-            Vouching::Everybody(vouched) => Some(vouched),
-            Vouching::People(people) => people.get(name),
-        }
+    /// Who may have vouched for a person: `subject` is the name of a provider, a colon, and what it says.
+    fn vouching(&self, subject: &str) -> impl Iterator<Item = (Option<&str>, &Vouched)> {
+        let found = subject.split_once(':').and_then(|(provider, name)| Some((self.providers.get(provider)?, name)));
+        let (issuers, person) = match found {
+            Some((Vouching::Everybody(issuers), _)) => (issuers.as_slice(), None),
+            Some((Vouching::People(people), name)) => (&[][..], people.get(name)),
+            None => (&[][..], None),
+        };
+        issuers
+            .iter()
+            .map(|(issuer, vouched)| (Some(issuer.as_str()), vouched))
+            .chain(person.map(|vouched| (None, vouched)))
     }
 
-    /// The print that a sign-in of the person remembers.
+    /// The prints of whoever vouches now for the person of a sign-in that remembers `print`.
     #[must_use]
-    pub fn print(&self, subject: &str) -> Option<&Print> {
-        self.vouched(subject).map(|vouched| &vouched.sign_in)
+    pub fn vouched(&self, subject: &str, print: &Print) -> Option<&Vouched> {
+        self.vouching(subject).map(|(_, vouched)| vouched).find(|vouched| vouched.sign_in == *print)
+    }
+
+    /// The print that a sign-in of the person remembers, of an ID token of `issuer` where there is one.
+    #[must_use]
+    pub fn print(&self, subject: &str, issuer: Option<&str>) -> Option<&Print> {
+        let mut all = self.vouching(subject);
+        // The only one is the provider itself, whose every word was judged already.
+        let (first, second) = (all.next()?, all.next());
+        let Some(second) = second else { return Some(&first.1.sign_in) };
+        let mut tenants = [first, second].into_iter().chain(all);
+        tenants.find(|(tenant, _)| *tenant == issuer).map(|(_, vouched)| &vouched.sign_in)
     }
 
     /// Whether a token by the key `kid` may still speak for whom it was issued.
@@ -91,14 +110,18 @@ impl Standing {
             let mut held = text("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
             return subject == client && held.all(|scope| own.iter().any(|own| own == scope));
         }
-        let vouched = || Some(keyring.is_voucher(kid, text(VOUCHER)?, &self.vouched(subject)?.token));
-        self.admits(client) && vouched() == Some(true)
+        let Some(presented) = text(VOUCHER) else { return false };
+        let mut vouching = self.vouching(subject);
+        self.admits(client) && vouching.any(|(_, vouched)| keyring.is_voucher(kid, presented, &vouched.token))
     }
 
-    /// Whether a client may still be one.
+    /// Whether a client may still be one. That clients may register by themselves speaks for those that did, and not for
+    /// one that the policy no longer names.
     fn admits(&self, client: &str) -> bool {
-        let by_itself = if client.starts_with("https://") { self.documents } else { self.registration };
-        by_itself || self.clients.contains_key(client)
+        let registered = || client.strip_prefix(REGISTERED).is_some_and(|id| id.len() == 43);
+        self.clients.contains_key(client)
+            || (self.documents && client.starts_with("https://"))
+            || (self.registration && registered())
     }
 }
 
@@ -111,13 +134,21 @@ fn vouching(kind: &SignInKind) -> Vouching {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
         URL_SAFE_NO_PAD.encode(mac(b"", &parts))
     };
-    let provider = |issuer: &str| {
-        let sign_in = print(&["provider", issuer]);
-        Vouching::Everybody(Vouched { token: sign_in.clone(), sign_in })
+    let provider = |issuer: &str, expected: &[&str]| {
+        let sign_in = print(&[&["provider", issuer], expected].concat());
+        (issuer.to_owned(), Vouched { token: sign_in.clone(), sign_in })
     };
     match kind {
-        SignInKind::Oidc(oidc) => provider(oidc.issuer.as_str()),
-        SignInKind::GitHub(github) => provider(github.issuer.as_str()),
+        SignInKind::Oidc(oidc) => {
+            let pair = |(name, value): &'_ (String, Option<String>)| [name.clone(), value.clone().unwrap_or_default()];
+            let expected: Vec<String> = oidc.expected.iter().flat_map(pair).collect();
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            let only = oidc.issuer.as_str();
+            let tenants = oidc.tenants.iter().map(String::as_str);
+            let issuers = tenants.chain(Some(only).filter(|_| oidc.tenants.is_empty()));
+            Vouching::Everybody(issuers.map(|issuer| provider(issuer, &expected)).collect())
+        }
+        SignInKind::GitHub(github) => Vouching::Everybody(vec![provider(github.issuer.as_str(), &[])]),
         SignInKind::Local(users) => {
             let person = |user: &User| {
                 let claims = Value::Object(user.claims.clone()).to_string();
@@ -133,7 +164,8 @@ fn vouching(kind: &SignInKind) -> Vouching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::issuing::{ClientProof, Grants};
+    use crate::engine::issuing::{ClientProof, Grants, OidcSignIn};
+    use crate::oauth::url::IssuerUrl;
 
     fn people(users: &[(&str, &str)]) -> SignIn {
         let user = |(name, password): &(&str, &str)| User {
@@ -152,12 +184,49 @@ mod tests {
     #[test]
     fn h10_a_print_is_of_one_name_and_one_password() {
         let before = of(&[("alice", "hash-1"), ("bob", "hash-1")]);
-        let alice = before.print("people:alice").unwrap();
-        assert_ne!(Some(alice), before.print("people:bob"), "one password of two people");
-        assert_eq!(of(&[("alice", "hash-1")]).print("people:alice"), Some(alice), "whatever the others");
-        assert_ne!(of(&[("alice", "hash-2")]).print("people:alice"), Some(alice));
+        let alice = before.print("people:alice", None).unwrap();
+        assert_ne!(Some(alice), before.print("people:bob", None), "one password of two people");
+        assert_eq!(of(&[("alice", "hash-1")]).print("people:alice", None), Some(alice), "whatever the others");
+        assert_ne!(of(&[("alice", "hash-2")]).print("people:alice", None), Some(alice));
         for nobody in ["people:carol", "others:alice", "alice", "people", ""] {
-            assert_eq!(before.print(nobody), None, "{nobody}");
+            assert_eq!(before.print(nobody, None), None, "{nobody}");
+        }
+    }
+
+    #[test]
+    fn h10_a_tenant_that_is_taken_out_vouches_for_nobody_and_the_others_go_on() {
+        let of = |tenants: &[&str], domain: &str| {
+            let issuer = IssuerUrl::parse("https://login.example.com/organizations/v2.0").unwrap();
+            let oidc = OidcSignIn {
+                discovered_issuer: issuer.as_str().to_owned(),
+                issuer,
+                allowed_hosts: Vec::new(),
+                client_id: "gateway".into(),
+                client_secret: None,
+                scopes: Vec::new(),
+                parameters: Vec::new(),
+                userinfo: false,
+                algorithms: Vec::new(),
+                tenants: tenants.iter().map(|tenant| (*tenant).to_owned()).collect(),
+                expected: vec![("hd".into(), Some(domain.into()))],
+            };
+            let kind = SignInKind::Oidc(Box::new(oidc));
+            Standing::new(&[SignIn { name: "corp".into(), title: String::new(), kind }], &[], true, true)
+        };
+        let before = of(&["one", "two"], "example.com");
+        let print = |issuer| before.print("corp:alice", Some(issuer)).unwrap();
+        assert_ne!(print("one"), print("two"));
+        assert_eq!(before.print("corp:alice", Some("three")), None);
+        for (tenants, domain, one, two) in [
+            (&["two", "one", "three"][..], "example.com", true, true),
+            (&["two"], "example.com", false, true),
+            (&["two", "three"], "example.com", false, true),
+            (&[], "example.com", false, false),
+            (&["one", "two"], "other.example", false, false),
+        ] {
+            let now = of(tenants, domain);
+            let vouched = |issuer| now.vouched("corp:alice", print(issuer)).is_some();
+            assert_eq!((vouched("one"), vouched("two")), (one, two), "{tenants:?} {domain}");
         }
     }
 
@@ -191,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_one_as_long_as_the_policy_lets_it() {
+    fn h10_a_client_is_one_as_long_as_the_policy_lets_it() {
         let client = StaticClient {
             id: "desk".into(),
             name: String::new(),
@@ -203,7 +272,8 @@ mod tests {
         for (registration, documents) in [(true, false), (false, true), (false, false)] {
             let standing = Standing::new(&[], std::slice::from_ref(&client), registration, documents);
             assert!(standing.admits("desk"));
-            assert_eq!(standing.admits("c-registered"), registration);
+            assert!(!standing.admits("table") && !standing.admits("c-table"), "one that was named before");
+            assert_eq!(standing.admits(&format!("c-{}", "r".repeat(43))), registration);
             assert_eq!(standing.admits("https://client.example/a"), documents);
         }
     }

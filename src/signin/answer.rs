@@ -1,10 +1,13 @@
 //! What the endpoints answer: documents, tokens, errors in the form of RFC 6749, pages and redirects.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::engine::decision::Denial;
 use crate::engine::vault::VaultError;
 
 /// An answer; whoever writes it adds the headers that every answer of the gateway's own carries.
@@ -59,6 +62,14 @@ impl Answer {
             }
             Err(_) => Self::value(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" })),
         }
+    }
+
+    /// Says when to come back (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub fn to_come_back(mut self, denial: &Denial) -> Self {
+        let wait = denial.retry_after.map_or(1, |wait| wait.as_secs().max(1));
+        self.headers.push((RETRY_AFTER, wait.into()));
+        self
     }
 
     /// Adds a cookie.

@@ -74,10 +74,11 @@ pub async fn issue(
 ) -> Result<String, OauthError> {
     let (now, subject) = (issuing.works.clock.unix(), person.subject());
     let gone = || OauthError::new(Oauth::AccessDenied, "nobody vouches for the person any more");
+    let issuer = person.claims.get("iss").and_then(Value::as_str);
     let grant = Grant {
         client: client.id.clone(),
         redirect: asked.redirect.clone(),
-        print: issuing.standing.print(&subject).ok_or_else(gone)?.clone(),
+        print: issuing.standing.print(&subject, issuer).ok_or_else(gone)?.clone(),
         subject,
         claims: grant::mapped(issuing, &person.claims),
         provider: person.provider,

@@ -59,7 +59,7 @@ pub struct Grant {
 impl Grant {
     /// Whether whoever vouched for the person still does, by the policy as it is now.
     pub fn is_vouched(&self, issuing: &Issuing) -> bool {
-        issuing.standing.print(&self.subject) == Some(&self.print)
+        issuing.standing.vouched(&self.subject, &self.print).is_some()
     }
 
     /// Whether an operator has revoked it, or whom it is about.
@@ -112,7 +112,9 @@ impl<'a> Presented<'a> {
         let (mark, id, turn, mac) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let well_formed = mark == MARK && id.len() == 43 && turn.len() <= 10 && parts.next().is_none();
         let mac = URL_SAFE_NO_PAD.decode(mac).ok().filter(|_| well_formed)?;
-        Some(Self { id, turn: turn.parse().ok()?, mac })
+        // One token has one spelling: `01` and `+1` are none.
+        let number = turn.parse::<u32>().ok().filter(|number| number.to_string() == turn)?;
+        Some(Self { id, turn: number, mac })
     }
 
     /// Whether the gateway made it for `grant`.
@@ -173,7 +175,7 @@ pub async fn tokens(
     let claims = registered(issuing, (&grant.subject, &grant.client), scopes, claims, lifetime)?;
     let works = &issuing.works;
     let gone = || OauthError::new(Oauth::InvalidGrant, "nobody vouches for the person any more");
-    let vouched = issuing.standing.vouched(&grant.subject).ok_or_else(gone)?;
+    let vouched = issuing.standing.vouched(&grant.subject, &grant.print).ok_or_else(gone)?;
     let access = works.keyring.sign_vouched(&works.vault, TYPE, claims, &vouched.token).await?;
     if access.len() > bearer::LONGEST {
         // It would be refused with every call, and the client would sign the person in again and again.

@@ -59,10 +59,11 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Answer {
         return no_flow(issuing, request, Lost::Browser);
     }
     let throttle = &issuing.works.throttle;
-    if throttle.count(Endpoints::Passwords, request.address, issuing.works.clock.monotonic()).is_err() {
+    if let Err(denial) = throttle.count(Endpoints::Passwords, request.address, issuing.works.clock.monotonic()) {
         let what = "There were too many tries from your network.";
         let then = "Wait a minute, then go back and try again.";
-        return pages::problem(StatusCode::TOO_MANY_REQUESTS, "Too many tries", what, then, request.id);
+        let page = pages::problem(StatusCode::TOO_MANY_REQUESTS, "Too many tries", what, then, request.id);
+        return page.to_come_back(&denial);
     }
     let name = parameters.get("name").unwrap_or_default().trim().to_lowercase();
     let password = parameters.get("password").unwrap_or_default();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Request;
 use super::answer::Answer;
-use super::browser::{cookie, is_foreign_form, set_cookie};
+use super::browser::{self, cookie, is_foreign_form, set_cookie};
 use super::code::subject;
 use super::pages::{self, STYLE};
 use crate::engine::issuing::Issuing;
@@ -15,8 +15,6 @@ use crate::engine::vault::{VaultError, random_text};
 
 /// Seconds after which a browser that is not used is forgotten.
 const IDLE: i64 = 8 * 3600;
-/// The name of the cookie.
-const COOKIE: &str = "login";
 
 /// A login as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,7 +40,7 @@ pub struct Known {
 /// # Errors
 /// The store cannot be asked.
 pub async fn known(issuing: &Issuing, headers: &HeaderMap, provider: &str) -> Result<Option<Known>, VaultError> {
-    let Some(id) = cookie(issuing, headers, COOKIE) else { return Ok(None) };
+    let Some(id) = cookie(issuing, headers, &cookie_name(issuing)) else { return Ok(None) };
     let vault = &issuing.works.vault;
     let Some(entry) = vault.get::<Login>(Table::Logins, &row_name(issuing, &id)).await? else { return Ok(None) };
     let login = &entry.value;
@@ -50,11 +48,11 @@ pub async fn known(issuing: &Issuing, headers: &HeaderMap, provider: &str) -> Re
         return Ok(None);
     }
     vault.replace(Table::Logins, &entry, login, IDLE, &login.user).await?;
-    Ok(Some(Known { user: login.user.clone(), cookie: set_cookie(issuing, COOKIE, &id, IDLE) }))
+    Ok(Some(Known { user: login.user.clone(), cookie: set_cookie(issuing, &cookie_name(issuing), &id, IDLE) }))
 }
 
 fn print<'a>(issuing: &'a Issuing, provider: &str, user: &str) -> Option<&'a Print> {
-    issuing.standing.print(&subject(provider, user))
+    issuing.standing.print(&subject(provider, user), None)
 }
 
 /// Remembers that `user` has signed in, under a new name: whoever knew the old cookie knows nothing. Returns the cookie.
@@ -67,14 +65,20 @@ pub async fn begin(issuing: &Issuing, headers: &HeaderMap, provider: &str, user:
     let print = print(issuing, provider, user).cloned().unwrap_or_default();
     let login = Login { provider: provider.to_owned(), user: user.to_owned(), print };
     issuing.works.vault.add(Table::Logins, &row_name(issuing, &id), &login, IDLE, user).await?;
-    Ok(set_cookie(issuing, COOKIE, &id, IDLE))
+    Ok(set_cookie(issuing, &cookie_name(issuing), &id, IDLE))
 }
 
 async fn end(issuing: &Issuing, headers: &HeaderMap) -> Result<(), VaultError> {
-    match cookie(issuing, headers, COOKIE) {
+    match cookie(issuing, headers, &cookie_name(issuing)) {
         Some(id) => issuing.works.vault.take::<Login>(Table::Logins, &row_name(issuing, &id)).await.map(drop),
         None => Ok(()),
     }
+}
+
+/// Every service has a cookie of its own, or services of one host would take each other's logins out of the browser, and what
+/// is not in the browser any more cannot be ended by signing out.
+fn cookie_name(issuing: &Issuing) -> String {
+    format!("login-{}", browser::print(&issuing.issuer).get(..12).unwrap_or_default())
 }
 
 fn row_name(issuing: &Issuing, id: &str) -> String {
@@ -113,5 +117,5 @@ pub async fn sign_out(issuing: &Issuing, request: Request<'_>) -> Answer {
             request.id,
         );
     }
-    pages::page(StatusCode::OK, &page(true), &[]).with_cookie(&set_cookie(issuing, COOKIE, "", 0))
+    pages::page(StatusCode::OK, &page(true), &[]).with_cookie(&set_cookie(issuing, &cookie_name(issuing), "", 0))
 }

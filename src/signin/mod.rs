@@ -158,10 +158,7 @@ pub fn refusal(for_scripts: bool, status: StatusCode, why: &str, id: &str) -> An
 /// An address that asks too often waits.
 fn too_often(request: Request<'_>, denial: &Denial) -> Answer {
     let why = "too many requests from this network";
-    let mut answer = refusal(is_for_scripts(request.endpoint), StatusCode::TOO_MANY_REQUESTS, why, request.id);
-    let wait = denial.retry_after.map_or(1, |wait| wait.as_secs().max(1));
-    answer.headers.push((RETRY_AFTER, wait.into()));
-    answer
+    refusal(is_for_scripts(request.endpoint), StatusCode::TOO_MANY_REQUESTS, why, request.id).to_come_back(denial)
 }
 
 fn limited(endpoint: Endpoint<'_>) -> Option<Endpoints> {

@@ -11,6 +11,7 @@ use super::asked::permitted;
 use super::clients::{self, Registered, hex, row_name};
 use crate::engine::issuing::Issuing;
 use crate::engine::limits::network;
+use crate::engine::standing::REGISTERED;
 use crate::engine::store::Table;
 use crate::engine::vault::{VaultError, random_text};
 use crate::oauth::client_metadata::{AuthMethod, ClientMetadata, MetadataError};
@@ -79,9 +80,10 @@ pub async fn answer(issuing: &Issuing, request: Request<'_>) -> Result<Answer, O
     }
     // The same public client is the same client, however often it registers.
     let id = match &secret {
-        None => format!("c-{}", short(&issuing.works.vault.mac("client", &[&issuing.issuer, &print]))),
-        Some(_) => format!("c-{}", random_text().map_err(VaultError::from)?),
+        None => short(&issuing.works.vault.mac("client", &[&issuing.issuer, &print])),
+        Some(_) => random_text().map_err(VaultError::from)?,
     };
+    let id = format!("{REGISTERED}{id}");
     let now = issuing.works.clock.unix();
     let owner = network(request.address).to_string();
     let vault = &issuing.works.vault;

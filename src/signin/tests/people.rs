@@ -109,7 +109,7 @@ async fn a_token_tells_nothing_that_a_password_could_be_guessed_against() {
     let tokens = read(&world.token(&redemption(&code(&world, &mut Jar::new()).await)).await);
     let access = tokens["access_token"].as_str().unwrap();
     let claims = crate::oauth::jws::show_unverified(access).unwrap().claims;
-    let print = world.issuing().standing.print("people:alice").unwrap().clone();
+    let print = world.issuing().standing.print("people:alice", None).unwrap().clone();
     let voucher = claims["voucher"].as_str().unwrap();
     assert!(voucher.len() == 43 && voucher != print, "it is hashed with a key");
 }

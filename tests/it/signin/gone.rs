@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::local::{self, PASSWORD, user};
-use super::{CI_SECRET, Story, error, json as read};
+use super::{CALLBACK, CI_SECRET, Story, error, json as read, redemption};
 use crate::support::client::End;
 use crate::support::upstream::Request;
 use crate::support::{Answer, Browser, Client, Upstream};
@@ -40,6 +40,20 @@ async fn refused(client: &Client) {
         assert!(began.elapsed() < PROMISED + SLACK, "a token that was issued before is still good");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The tokens of a person who let a client in that registered by itself.
+async fn registered(story: &Story) -> Value {
+    let metadata = json!({ "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none" });
+    let client = reqwest::Client::new().post(format!("{}/register", story.issuer())).json(&metadata);
+    let answer: Value = client.send().await.expect("an answer").json().await.expect("JSON");
+    let id = answer["client_id"].as_str().expect("an id");
+    let page = story.sign_in(&Browser::new(), &[("client_id", id)]).await;
+    let code = page.parameter("code").unwrap_or_else(|| panic!("a code: {page:#?}"));
+    let mut form = redemption(&code).to_vec();
+    form.retain(|(name, _)| *name != "client_id");
+    form.push(("client_id", id));
+    read(&story.token(&form).await)
 }
 
 #[tokio::test]
@@ -129,11 +143,17 @@ async fn h10_a_client_that_the_policy_no_longer_names_is_nobody() {
     story.gateway.write_policy("files", &fewer);
     refused(&machine).await;
 
-    // A person's token is one of the client that got it, too.
-    let without = policy.replace("id: desk, name", "id: table, name").replace("registration: true", "");
-    let without = without.replace("  redirects: {", "  registration: false\n  redirects: {");
+    // A person's token is one of the client that got it, too: that clients may register makes nobody known who did not.
+    let registered = bearer(&url, &registered(&story).await);
+    let without = policy.replace("id: desk, name", "id: table, name");
     story.gateway.write_policy("files", &without);
     refused(&person).await;
+    story.upstream.forget();
+    assert_eq!(status(&person).await, 401);
+    story.upstream.assert_silent();
+    assert_eq!(status(&registered).await, 200, "one that did");
+    story.gateway.write_policy("files", &policy.replace("  redirects: {", "  registration: false\n  redirects: {"));
+    refused(&registered).await;
     story.gateway.write_policy("files", &policy);
     let began = Instant::now();
     while (status(&machine).await, status(&person).await) != (200, 200) {

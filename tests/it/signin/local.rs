@@ -99,7 +99,7 @@ impl Story {
         let page = browser.go(authorize).await;
         let form = [("request", page.field("request")), ("provider", "people".to_owned())];
         let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let leaving = browser.submit(&self.gateway.url("/mcp/consent"), &form).await;
+        let leaving = browser.submit(&action(&page), &form).await;
         assert_eq!(leaving.status, 303, "{leaving:#?}");
         browser.go_with(leaving.location(), &[("sec-fetch-site", "same-origin")]).await
     }
@@ -107,8 +107,14 @@ impl Story {
     pub async fn enter(&self, browser: &Browser, page: &Page, name: &str, password: &str) -> Page {
         let state = page.field("state");
         let form = [("state", state.as_str()), ("name", name), ("password", password)];
-        browser.submit(&self.gateway.url("/mcp/sign-in"), &form).await
+        browser.submit(&action(page), &form).await
     }
+}
+
+/// Where the form of a page goes.
+fn action(page: &Page) -> String {
+    let form = page.body.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"'));
+    form.unwrap_or_else(|| panic!("a form: {page:#?}")).0.to_owned()
 }
 
 #[tokio::test]
@@ -122,7 +128,7 @@ async fn a_person_signs_in_by_name_and_password() {
 
     let known = story.page(&browser).await;
     assert!(known.parameter("code").is_some(), "known in this browser: {known:#?}");
-    let cookie = known.all("set-cookie").into_iter().find(|cookie| cookie.starts_with("portcullis-login="));
+    let cookie = known.all("set-cookie").into_iter().find(|cookie| cookie.starts_with("portcullis-login-"));
     assert!(cookie.is_some_and(|cookie| cookie.contains("Max-Age=28800")), "and for eight hours more: {known:#?}");
     let anew = story.page_of(&browser, &format!("{}&prompt=login", story.authorize())).await;
     assert_eq!((anew.status, anew.location()), (200, ""), "but for a client that wants to know for sure");
@@ -130,6 +136,42 @@ async fn a_person_signs_in_by_name_and_password() {
     assert!(out.body.contains("signed out"), "{out:#?}");
     assert_eq!(story.page(&browser).await.status, 200, "asked again after signing out");
     assert!(!story.gateway.printed().contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn a_login_is_its_services_own_and_signing_out_ends_it() {
+    let upstream = Upstream::mcp(&["read"]).await;
+    let policy = POLICY.replace("UPSTREAM", &upstream.url("/mcp"));
+    let others = policy.replace("service: files", "service: others").replace("path: /mcp", "path: /others");
+    let story = Story::prepared(upstream, "groups=[]", |setup| setup.policy("others", &others)).await;
+    let at = |path: &str| story.authorize().replace("/mcp/authorize", &format!("{path}/authorize"));
+    let browser = Browser::new();
+    for path in ["/mcp", "/others"] {
+        let page = story.page_of(&browser, &at(path)).await;
+        assert_eq!(page.status, 200, "{path}: nobody is known there yet");
+        let entered = story.enter(&browser, &page, "alice", PASSWORD).await;
+        assert!(entered.parameter("code").is_some(), "{path}: {entered:#?}");
+    }
+    for path in ["/mcp", "/others"] {
+        let known = story.page_of(&browser, &at(path)).await;
+        assert!(
+            known.parameter("code").is_some(),
+            "{path}: signing in at another service signs nobody out: {known:#?}"
+        );
+    }
+    let held = browser.cookies();
+    browser.submit(&story.gateway.url("/mcp/sign-out"), &[]).await;
+    assert!(story.page_of(&browser, &at("/others")).await.parameter("code").is_some(), "signed out of one service");
+    // Not only in the browser: whoever has a copy of its cookies is nobody.
+    let copy = Browser::new();
+    let page = copy.go(&at("/mcp")).await;
+    let form = [("request", page.field("request")), ("provider", "people".to_owned())];
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let leaving = copy.submit(&action(&page), &form).await;
+    let logins = held.iter().filter(|(name, _)| name.contains("-login-"));
+    let jar: Vec<String> = copy.cookies().iter().chain(logins).map(|(name, value)| format!("{name}={value}")).collect();
+    let headers = [("sec-fetch-site", "same-origin"), ("cookie", &*jar.join("; "))];
+    assert_eq!(copy.go_with(leaving.location(), &headers).await.status, 200, "asked for the password");
 }
 
 #[tokio::test]
@@ -157,6 +199,8 @@ async fn o02_passwords_cannot_be_tried_for_ever() {
     }
     assert_eq!(statuses[0], 401);
     assert_eq!(statuses[11], 429, "{statuses:?}");
+    let refused = story.enter(&browser, &page, "alice", "wrong").await;
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|wait| wait > 0), "O06: {refused:#?}");
 }
 
 #[tokio::test]
@@ -183,19 +227,22 @@ async fn a_session_is_renewed_at_sign_in() {
     let browser = Browser::new();
     let page = story.page(&browser).await;
     story.enter(&browser, &page, "alice", PASSWORD).await;
-    let before = browser.cookies().get("portcullis-login").cloned().expect("a login");
+    let login = |browser: &Browser| {
+        let found = browser.cookies().into_iter().find(|(name, _)| name.starts_with("portcullis-login-"));
+        found.expect("a login")
+    };
+    let (name, before) = login(&browser);
     let other = Browser::new();
     let page = story.page(&other).await;
     // Whoever was given another person's cookie does not keep it.
     let state = page.field("state");
     let form = [("state", state.as_str()), ("name", "bob"), ("password", PASSWORD)];
     let mut jar: Vec<String> = other.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect();
-    jar.push(format!("portcullis-login={before}"));
+    jar.push(format!("{name}={before}"));
     other.forget();
     let headers = [("sec-fetch-site", "same-origin"), ("cookie", &*jar.join("; "))];
     let entered = other.submit_with(&story.gateway.url("/mcp/sign-in"), &form, &headers).await;
     assert!(entered.parameter("code").is_some(), "{entered:#?}");
-    let after = other.cookies().get("portcullis-login").cloned().expect("a login");
-    assert_ne!(before, after);
+    assert_ne!(before, login(&other).1);
     assert_eq!(story.page(&browser).await.status, 200, "and the old one is worth nothing");
 }

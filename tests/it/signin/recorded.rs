@@ -1,9 +1,11 @@
 //! Each product with its recorded shapes: sign-in, refresh, and refusals.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::{Story, claims, error, json as read};
-use crate::support::{Browser, Page, Recorded, Upstream, recording};
+use crate::support::{Browser, PATIENCE, Page, Recorded, Upstream, recording};
 
 const TENANT: &str = "aaaabbbb-0000-cccc-1111-dddd2222eeee";
 
@@ -154,7 +156,8 @@ rules:
     )
 }
 
-async fn story(product: &Recorded, case: &Case) -> Story {
+/// The policy of a case.
+fn written(product: &Recorded, case: &Case, upstream: &Upstream) -> String {
     let provider = format!(
         "{{ oidc: {{ issuer: '{}{}', preset: {}, sign_in: {{ client_id: gateway, \
          client_secret: {{ env: CORP_SECRET }}, {} }} }} }}",
@@ -163,7 +166,11 @@ async fn story(product: &Recorded, case: &Case) -> Story {
         case.preset,
         case.sign_in
     );
-    Story::around(|upstream| policy(&provider, case.claims, upstream)).await
+    policy(&provider, case.claims, upstream)
+}
+
+async fn story(product: &Recorded, case: &Case) -> Story {
+    Story::around(|upstream| written(product, case, upstream)).await
 }
 
 fn holds(token: &Value, expected: &Value, what: &str) {
@@ -231,6 +238,45 @@ async fn every_product_signs_in_refreshes_and_refuses() {
         assert_eq!(story.call("read", access).await, 401, "{what}: and its access token too");
         story.upstream.assert_silent();
     }
+}
+
+#[tokio::test]
+async fn h10_a_tenant_that_the_policy_no_longer_names_is_out_within_seconds() {
+    let of = |tenants: &'static str| {
+        let case = cases().into_iter().find(|case| case.product == "entra-organizations").expect("the case");
+        Case { sign_in: tenants, ..case }
+    };
+    let both = of("tenants: [99999999-0000-cccc-1111-dddd2222eeee, aaaabbbb-0000-cccc-1111-dddd2222eeee]");
+    let other = of("tenants: [99999999-0000-cccc-1111-dddd2222eeee]");
+    let product = Recorded::oidc(both.product).await;
+    // Without a refresh token of the provider's there is nobody to ask again.
+    product.twist(|twist| twist.tokens = json!({ "refresh_token": null }));
+    let story = story(&product, &both).await;
+    let tokens = story.tokens().await;
+    let access = tokens["access_token"].as_str().expect("a token");
+    let refresh = tokens["refresh_token"].as_str().expect("a refresh token");
+    assert_eq!(story.call("read", access).await, 200);
+
+    story.gateway.write_policy("files", &written(&product, &other, &story.upstream));
+    let began = Instant::now();
+    while story.call("read", access).await != 401 {
+        assert!(began.elapsed() < PATIENCE, "a token of a person of the tenant is still good");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    story.upstream.forget();
+    assert_eq!(story.call("read", access).await, 401);
+    story.upstream.assert_silent();
+    let page = story.refresh(refresh).await;
+    assert_eq!((page.status, error(&page).as_str()), (400, "invalid_grant"));
+    assert_eq!(product.renewals(), 0);
+
+    story.gateway.write_policy("files", &written(&product, &both, &story.upstream));
+    let began = Instant::now();
+    while story.refresh(refresh).await.status != 200 {
+        assert!(began.elapsed() < PATIENCE, "the positive control: it is named again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(story.call("read", access).await, 200);
 }
 
 #[tokio::test]
