@@ -10,6 +10,8 @@ use super::answer::{Oauth, OauthError};
 use crate::engine::fetch::Target;
 use crate::engine::issuing::Issuing;
 use crate::oauth::client_metadata::ClientMetadata;
+use crate::oauth::jwk::KeySet;
+use crate::oauth::server_metadata::ASSERTION_ALGORITHMS;
 
 /// Bytes of a client's metadata document (Client ID Metadata Document section 6.6).
 const LARGEST: usize = 5 * 1024;
@@ -35,7 +37,10 @@ pub async fn client(issuing: &Issuing, id: &str) -> Result<Bytes, OauthError> {
 pub async fn keys(issuing: &Issuing, uri: &Url) -> Result<Bytes, OauthError> {
     // What is good as keys is not yet good as a client, though it be at the same URL.
     let name = format!("keys {uri}");
-    fetched(issuing, (&name, uri.as_str()), LARGEST_KEYS, |_| Ok(())).await.map_err(|failure| {
+    let good = |document: &Bytes| {
+        KeySet::from_jwks(document, &ASSERTION_ALGORITHMS).map(drop).map_err(|error| error.to_string())
+    };
+    fetched(issuing, (&name, uri.as_str()), LARGEST_KEYS, good).await.map_err(|failure| {
         let (cause, error) = failure.told("the key set of the client");
         tracing::info!(event = "client-keys-refused", service = %issuing.service, cause, "a client's keys were refused");
         error

@@ -152,6 +152,20 @@ pub fn check_times(identity: &Identity, now: i64, leeway: i64) -> Result<(), Fau
     Ok(())
 }
 
+/// Whether an ID token was issued to `client` (`azp`, OpenID Connect Core section 3.1.3.7) and counts already at `now`.
+///
+/// # Errors
+/// Issued to another client, or before `nbf`.
+pub fn check_id_token(claims: &Map<String, Value>, client: &str, now: i64, leeway: i64) -> Result<(), Fault> {
+    if claims.get("azp").is_some_and(|party| party != client) {
+        return Err(Fault::new(FaultKind::Claim, "`azp` is another client"));
+    }
+    if time(claims, "nbf", Rounding::Up)?.is_some_and(|time| now.saturating_add(leeway) < time) {
+        return Err(Fault::new(FaultKind::NotYetValid, "before `nbf`"));
+    }
+    Ok(())
+}
+
 /// Whether `email` is an address that the issuer has verified, with exactly one `@`.
 ///
 /// `admin@evil.test@corp.test` belongs to no domain (CVE-2026-40574).

@@ -6,13 +6,15 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use openidconnect::core::CoreJsonWebKeySet;
 use openidconnect::{AsyncHttpClient, HttpRequest as OidcRequest, HttpResponse as OidcResponse};
 use serde_json::Value;
 use url::Url;
 
 use super::ProviderError;
 use crate::engine::fetch::{Fetch, FetchError, Target};
-use crate::engine::issuing::Issuing;
+use crate::engine::issuing::{Issuing, OidcSignIn};
+use crate::oauth::discovery::Discovered;
 use crate::oauth::strict;
 
 /// Seconds for which a discovery document and keys are kept.
@@ -27,22 +29,57 @@ pub enum Age {
     New,
 }
 
-/// A document of the provider.
+/// What `read` finds in a document of the provider. One in which it finds nothing is not kept: what a proxy or a page about
+/// maintenance said for a moment would keep everybody out for longer.
 ///
 /// # Errors
-/// It does not answer.
-pub async fn document(issuing: &Issuing, url: &Url, age: Age) -> Result<Bytes, ProviderError> {
+/// It does not answer, or not what `read` can use.
+async fn document<T>(
+    issuing: &Issuing,
+    url: &Url,
+    age: Age,
+    read: impl Fn(&Bytes) -> Result<T, String> + Send,
+) -> Result<T, ProviderError> {
     let (documents, now) = (&issuing.works.documents, issuing.works.clock.unix());
     let name = format!("provider {url}");
     if age == Age::Kept
         && let Some(document) = documents.get(&name, now)
+        && let Ok(found) = read(&document)
     {
-        return Ok(document);
+        return Ok(found);
     }
     let document = issuing.works.fetch.get(url).await;
     let document = document.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-    documents.keep(&name, document.clone(), now + KEPT);
-    Ok(document)
+    let found = read(&document).map_err(ProviderError::Unavailable)?;
+    documents.keep(&name, document, now + KEPT);
+    Ok(found)
+}
+
+/// The provider's discovery document, its issuer and the hosts of its endpoints checked.
+///
+/// # Errors
+/// It cannot be had, or is not what it should be.
+pub async fn discovered(issuing: &Issuing, oidc: &OidcSignIn) -> Result<Discovered, ProviderError> {
+    let read = |document: &Bytes| {
+        let issuer = oidc.issuer.url();
+        let discovered = Discovered::read(document, &oidc.discovered_issuer, issuer, &oidc.allowed_hosts)?;
+        let userinfo = oidc.userinfo.then_some("userinfo_endpoint");
+        for endpoint in ["authorization_endpoint", "token_endpoint", "jwks_uri"].into_iter().chain(userinfo) {
+            discovered.endpoint(endpoint)?;
+        }
+        Ok(discovered)
+    };
+    document(issuing, &oidc.issuer.discovery_url(), Age::Kept, read).await
+}
+
+/// The keys that the provider publishes.
+///
+/// # Errors
+/// They cannot be had, or are no keys.
+pub async fn keys(issuing: &Issuing, discovered: &Discovered, age: Age) -> Result<CoreJsonWebKeySet, ProviderError> {
+    let url = discovered.endpoint("jwks_uri").map_err(ProviderError::Unavailable)?;
+    let read = |document: &Bytes| serde_json::from_slice(document).map_err(|error| format!("its keys: {error}"));
+    document(issuing, &url, age, read).await
 }
 
 /// Sends what the library wants sent, by the gateway's own egress, and remembers the last answer.

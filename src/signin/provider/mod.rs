@@ -134,7 +134,7 @@ async fn leave(issuing: &Issuing, sign_in: &SignIn, asked: &Asked, request: Requ
     let failed = |_| OauthError::new(Oauth::ServerError, "no random bytes");
     let (nonce, verifier) = (random_text().map_err(failed)?, random_text().map_err(failed)?);
     let discovered = match &sign_in.kind {
-        SignInKind::Oidc(oidc) => Some(oidc::discovered(issuing, oidc).await.inspect_err(|error| {
+        SignInKind::Oidc(oidc) => Some(fetched::discovered(issuing, oidc).await.inspect_err(|error| {
             tracing::warn!(event = "provider-unavailable", provider = sign_in.name, %error, "nobody can sign in");
         })?),
         SignInKind::GitHub(_) | SignInKind::Local(_) => None,

@@ -12,14 +12,16 @@ use openidconnect::{
 };
 use serde_json::{Map, Value};
 
-use super::fetched::{Age, Sender, document};
+use super::fetched::{Age, Sender, discovered, keys};
 use super::{Person, ProviderError, ProviderTokens, Renewed, Word, callback};
 use crate::engine::fetch::FetchError;
 use crate::engine::issuing::{ClaimSource, Issuing, OidcSignIn, SignIn};
+use crate::oauth::claims::check_id_token;
 use crate::oauth::discovery::Discovered;
 use crate::oauth::jws::show_unverified;
 use crate::signin::asked::Asked;
 use crate::signin::flow::Flow;
+use crate::signin::grant::LEEWAY;
 use ProviderError::{Ended, Refused, Unavailable};
 
 /// Bytes of `sub`.
@@ -84,7 +86,7 @@ fn verifier<'a>(client: &'a Client, oidc: &OidcSignIn) -> CoreIdTokenVerifier<'a
     client.id_token_verifier().set_allowed_algs(algorithms).require_issuer_match(oidc.tenants.is_empty())
 }
 
-/// The client, by what the provider says about itself. The checks of issuer and endpoint hosts are done already.
+/// The client, by what the provider says about itself. Its issuer and the hosts of its endpoints are checked already.
 fn client(
     issuing: &Issuing,
     sign_in: &SignIn,
@@ -93,12 +95,6 @@ fn client(
     keys: CoreJsonWebKeySet,
 ) -> Result<Client, ProviderError> {
     let unusable = |error: String| ProviderError::Unavailable(format!("its discovery document: {error}"));
-    for endpoint in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {
-        discovered.endpoint(endpoint).map_err(unusable)?;
-    }
-    if oidc.userinfo {
-        discovered.endpoint("userinfo_endpoint").map_err(unusable)?;
-    }
     let metadata: CoreProviderMetadata = serde_json::from_value(Value::Object(discovered.members().clone()))
         .map_err(|error| unusable(error.to_string()))?;
     let secret = match &oidc.client_secret {
@@ -286,6 +282,9 @@ impl Judge<'_> {
         self.belongs(&client, id_token, &verified, access)?;
         let shown = show_unverified(&id_token.to_string()).map_err(|fault| Refused(fault.detail.into_owned()))?;
         let mut claims: Map<String, Value> = shown.claims;
+        // What the library does not look at.
+        check_id_token(&claims, &oidc.client_id, self.issuing.works.clock.unix(), LEEWAY)
+            .map_err(|fault| Refused(format!("the ID token: {fault}")))?;
         let carries = |(name, value): &(String, Option<String>)| {
             claims.get(name).is_some_and(|claim| value.as_ref().is_none_or(|value| claim == value.as_str()))
         };
@@ -380,20 +379,4 @@ impl Judge<'_> {
         }
         Ok(())
     }
-}
-
-/// The provider's discovery document, its issuer and hosts checked.
-///
-/// # Errors
-/// It cannot be had, or is not what it should be.
-pub async fn discovered(issuing: &Issuing, oidc: &OidcSignIn) -> Result<Discovered, ProviderError> {
-    let url = oidc.issuer.discovery_url();
-    let document = document(issuing, &url, Age::Kept).await?;
-    Discovered::read(&document, &oidc.discovered_issuer, oidc.issuer.url(), &oidc.allowed_hosts).map_err(Unavailable)
-}
-
-async fn keys(issuing: &Issuing, discovered: &Discovered, age: Age) -> Result<CoreJsonWebKeySet, ProviderError> {
-    let url = discovered.endpoint("jwks_uri").map_err(Unavailable)?;
-    let document = document(issuing, &url, age).await?;
-    serde_json::from_slice(&document).map_err(|error| Unavailable(format!("its keys: {error}")))
 }

@@ -91,7 +91,7 @@ async fn a_document_that_cannot_be_had_for_a_moment_signs_nobody_out() {
 async fn i03_what_was_fetched_as_keys_is_no_document_of_a_client() {
     let (world, url) = (World::new(), url::Url::parse(CLIENT).unwrap());
     let issuing = world.issuing();
-    let large = document(CALLBACK).replace("A client", &"a".repeat(6 * 1024));
+    let large = document(CALLBACK).replace("A client", &"a".repeat(6 * 1024)).replacen('{', "{\"keys\":[],", 1);
     world.publishes(&large);
     documents::keys(&issuing, &url).await.unwrap();
     assert_eq!(world.network.asked(), 1);
@@ -239,6 +239,33 @@ async fn h08_a_client_with_a_document_proves_who_it_is_by_its_own_keys() {
         assert!(strangers.iter().all(|(target, _)| *target == crate::engine::fetch::Target::Stranger), "{what}");
         assert_eq!(strangers.iter().any(|(_, url)| url == KEYS), member == "jwks_uri", "{what}");
     }
+}
+
+#[tokio::test]
+async fn i03_what_is_no_key_set_is_not_kept_as_one() {
+    const KEYS: &str = "https://client.example/keys.json";
+    let (world, own) = (World::new(), Signer::generate(Algorithm::Es256).unwrap());
+    let mut document: Value = serde_json::from_str(&document(CALLBACK)).unwrap();
+    document["token_endpoint_auth_method"] = "private_key_jwt".into();
+    document["jwks_uri"] = KEYS.into();
+    world.publishes(&document.to_string());
+    let issuing = world.issuing();
+    let show = async |id: &str| {
+        let now = 1_800_000_000;
+        let said = json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": now + 60, "iat": now, "jti": id });
+        let assertion = own.sign("JWT", said.as_object().unwrap()).unwrap();
+        let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        let form = format!("{}&{kind}&client_assertion={assertion}", redemption("no-code"));
+        let answer = world.ask_of(&issuing, Method::POST, Endpoint::Token, "", &form, &mut Jar::new()).await;
+        read(&answer)["error"].as_str().unwrap().to_owned()
+    };
+    world.network.says(KEYS, 200, "application/json", "max-age=86400", "{}");
+    assert_eq!(show("1").await, "invalid_client");
+    let keys = json!({ "keys": [own.jwk()] }).to_string();
+    world.network.says(KEYS, 200, "application/json", "max-age=86400", &keys);
+    assert_eq!(show("2").await, "invalid_grant", "the client is known by its keys at once");
+    world.network.says(KEYS, 404, "application/json", "", "");
+    assert_eq!(show("3").await, "invalid_grant", "which are kept");
 }
 
 /// The clock of a store that is almost a minute ahead.

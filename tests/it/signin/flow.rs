@@ -150,7 +150,11 @@ async fn g04_an_id_token_that_is_not_of_this_flow_signs_nobody_in() {
         ("another issuer", json!({ "iss": "https://evil.example" })),
         ("another audience", json!({ "aud": "other" })),
         ("many audiences", json!({ "aud": other })),
+        ("issued to another client", json!({ "azp": "other" })),
+        ("issued to nobody that has a name", json!({ "azp": 1 })),
         ("an expired one", json!({ "exp": 1_000 })),
+        ("one that does not count yet", json!({ "nbf": 9_000_000_000_u64 })),
+        ("one that counts from a word on", json!({ "nbf": "now" })),
         ("no subject", json!({ "sub": null })),
         ("an empty subject", json!({ "sub": "" })),
         ("a subject that is too long", json!({ "sub": "s".repeat(256) })),
@@ -171,7 +175,10 @@ async fn g04_an_id_token_that_is_not_of_this_flow_signs_nobody_in() {
         story.provider.behave(|manner| manner.key = (key.0.into(), key.1));
         assert!(story.sign_in(&Browser::new(), &[]).await.parameter("error").is_some(), "{what}");
     }
-    story.provider.behave(|manner| manner.key = ("k1".into(), Key::Rs256));
+    story.provider.behave(|manner| {
+        manner.key = ("k1".into(), Key::Rs256);
+        manner.claims = json!({ "azp": "gateway", "nbf": 1_000 });
+    });
     assert!(story.sign_in(&Browser::new(), &[]).await.parameter("code").is_some(), "the positive control");
 }
 
@@ -238,6 +245,24 @@ async fn j01_a_discovery_document_of_another_issuer_or_host_sends_nobody_anywher
         let refused = story.consent(&browser, &page, "corp").await;
         assert_eq!(refused.parameter("error").as_deref(), Some("temporarily_unavailable"), "{what}: {refused:#?}");
         assert!(refused.location().starts_with(CALLBACK));
+        story.provider.behave(|manner| manner.discovery = json!({}));
+        assert!(story.sign_in(&Browser::new(), &[]).await.parameter("code").is_some(), "{what}: it is not kept");
+    }
+}
+
+#[tokio::test]
+async fn j01_what_stands_in_the_place_of_a_document_for_a_moment_keeps_nobody_out_for_longer() {
+    for path in ["/.well-known/openid-configuration", "/jwks"] {
+        let story = Story::new().await;
+        story.provider.behave(|manner| manner.page_at = Some(path));
+        let browser = Browser::new();
+        let leaving = story.consent(&browser, &browser.go(&story.authorize(&[])).await, "corp").await;
+        let refused =
+            if leaving.location().starts_with(CALLBACK) { leaving } else { story.back(&browser, &leaving).await };
+        assert_eq!(refused.parameter("error").as_deref(), Some("temporarily_unavailable"), "{path}: {refused:#?}");
+        assert!(!story.provider.asked(path).is_empty(), "{path}: it was asked for");
+        story.provider.behave(|manner| manner.page_at = None);
+        assert!(story.sign_in(&Browser::new(), &[]).await.parameter("code").is_some(), "{path}: it is asked for again");
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Manner {
     pub tokens: Value,
     /// Laid over the discovery document.
     pub discovery: Value,
+    /// The document in whose place a page stands, with a status of success: as while somebody works on the provider.
+    pub page_at: Option<&'static str>,
     /// The claims of the userinfo endpoint.
     pub userinfo: Value,
     /// The code of every authorization response, in the place of a short one.
@@ -69,6 +71,7 @@ impl Provider {
             claims: json!({}),
             tokens: json!({}),
             discovery: json!({}),
+            page_at: None,
             userinfo: json!({}),
             code: None,
             iss: None,
@@ -113,6 +116,9 @@ impl Provider {
 fn answer(own: &str, request: &Request, manner: &Manner, begun: &mut Begun) -> Answer {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     match path {
+        _ if manner.page_at == Some(path) => {
+            Answer::status(200).header("content-type", "text/html").body("<h1>Soon</h1>")
+        }
         "/.well-known/openid-configuration" => {
             let document = json!({
                 "issuer": own,
