@@ -67,7 +67,11 @@ impl Parameters {
     }
 }
 
-fn decoded(text: &[u8]) -> Result<String, FormError> {
+/// One value that is form-encoded by itself, such as a half of HTTP Basic (RFC 6749 section 2.3.1).
+///
+/// # Errors
+/// It is no form-encoded text.
+pub fn decoded(text: &[u8]) -> Result<String, FormError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();
     while let Some(byte) = rest.next() {
@@ -105,6 +109,12 @@ mod tests {
         for twice in ["a=1&a=1", "a=1&a=", "a&a", "a=1&%61=2"] {
             assert_eq!(Parameters::parse(twice.as_bytes()).unwrap_err(), FormError::Twice("a".into()), "{twice}");
         }
+    }
+
+    #[test]
+    fn h08_a_value_by_itself_is_one_value() {
+        assert_eq!(super::decoded(b"a%26b=c+d&e").unwrap(), "a&b=c d&e");
+        assert_eq!(super::decoded(b"%"), Err(FormError::Encoding));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::clients::{self, Client, Proof};
 use super::documents;
 use crate::engine::issuing::{ClientProof, Issuing};
 use crate::engine::store::Table;
-use crate::oauth::form::Parameters;
+use crate::oauth::form::{self, Parameters};
 use crate::oauth::jwk::KeySet;
 use crate::oauth::jws::Unverified;
 use crate::oauth::server_metadata::ASSERTION_ALGORITHMS;
@@ -135,7 +135,7 @@ fn basic(value: &[u8]) -> Option<(String, String)> {
     let decoded = STANDARD.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let decoded = String::from_utf8(decoded).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    let plain = |text: &str| Parameters::parse(format!("v={text}").as_bytes()).ok()?.get("v").map(str::to_owned);
+    let plain = |text: &str| form::decoded(text.as_bytes()).ok().filter(|text| !text.is_empty());
     Some((plain(id)?, plain(secret)?))
 }
 

@@ -140,9 +140,14 @@ async fn h05_a_refresh_token_is_its_clients_and_only_narrows() {
     assert_eq!(error(&story.token(&form(&[("client_id", "desk"), ("scope", "admin")])).await), "invalid_scope");
     let elsewhere = [("client_id", "desk"), ("resource", "https://other.example/mcp")];
     assert_eq!(error(&story.token(&form(&elsewhere)).await), "invalid_target");
-    for forged in
-        [token.replacen(".0.", ".1.", 1), format!("{token}A"), token[..token.len() - 2].to_owned(), "x".repeat(4000)]
-    {
+    for forged in [
+        token.replacen(".0.", ".1.", 1),
+        token.replacen(".0.", ".00.", 1),
+        token.replacen(".0.", ".+0.", 1),
+        format!("{token}A"),
+        token[..token.len() - 2].to_owned(),
+        "x".repeat(4000),
+    ] {
         assert_eq!(error(&story.refresh(&forged).await), "invalid_grant", "{forged}");
     }
     let narrowed = read(&story.token(&form(&[("client_id", "desk"), ("scope", "files:read")])).await);
@@ -158,10 +163,13 @@ async fn h08_a_client_proves_who_it_is_by_its_own_method_and_no_other() {
     let grant = ("grant_type", "client_credentials");
     let basic = |id: &str, secret: &str| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     let good = basic("ci", CI_SECRET);
+    let more = format!("{CI_SECRET}&more=x");
     for (what, form, authorization) in [
         ("no secret", vec![grant, ("client_id", "ci")], ""),
         ("a wrong secret", vec![grant, ("client_id", "ci"), ("client_secret", "x")], ""),
         ("a wrong secret by Basic", vec![grant], &*basic("ci", "x")),
+        ("a secret with more behind it", vec![grant], &*basic("ci", &more)),
+        ("an id with more behind it", vec![grant], &*basic("ci&more=x", CI_SECRET)),
         ("two methods", vec![grant, ("client_id", "ci"), ("client_secret", CI_SECRET)], &*good),
         ("two clients", vec![grant, ("client_id", "desk")], &*good),
         ("a secret of a public client", vec![grant, ("client_id", "desk"), ("client_secret", "x")], ""),
