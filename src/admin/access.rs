@@ -34,7 +34,7 @@ pub fn check(access: &AdminAccess, headers: &HeaderMap, method: &Method) -> Resu
     if !host.is_some_and(|host| is_known(access, host.host())) {
         return Err(Refusal::Host);
     }
-    if headers.contains_key(ORIGIN) {
+    if headers.contains_key(ORIGIN) || is_embedded(headers) {
         return Err(Refusal::Origin);
     }
     if method != Method::GET && method != Method::HEAD {
@@ -51,6 +51,15 @@ fn is_known(access: &AdminAccess, host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok() || access.hosts.contains(&host)
+}
+
+/// Whether a page of another site has the browser ask, as for an image, a script or a frame, which names no origin (W3C Fetch
+/// Metadata). A person may still follow a link.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let said = |name: &str| headers.get(name).map(|value| value.as_bytes());
+    let own = matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none"));
+    let follows = said("sec-fetch-mode") == Some(b"navigate") && said("sec-fetch-dest") == Some(b"document");
+    !own && !follows
 }
 
 /// The token of a bearer, or the password of basic authentication (RFC 7617), whatever the name.
@@ -89,6 +98,25 @@ mod tests {
         assert_eq!(asked(&access, &[]), Err(Refusal::Host));
         let page = [("host", "localhost"), ("origin", "http://localhost:9464")];
         assert_eq!(asked(&access, &page), Err(Refusal::Origin));
+        let browser = |site, mode, dest| {
+            let said = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+            asked(&access, &[&[("host", "localhost")][..], &said].concat())
+        };
+        for (site, mode, dest) in [
+            ("cross-site", "no-cors", "image"),
+            ("cross-site", "no-cors", "script"),
+            ("cross-site", "navigate", "iframe"),
+            ("same-site", "no-cors", "empty"),
+        ] {
+            assert_eq!(browser(site, mode, dest), Err(Refusal::Origin), "{site} {mode} {dest}");
+        }
+        for (site, mode, dest) in [
+            ("none", "navigate", "document"),
+            ("cross-site", "navigate", "document"),
+            ("same-origin", "no-cors", "style"),
+        ] {
+            assert_eq!(browser(site, mode, dest), Ok(()), "{site} {mode} {dest}");
+        }
     }
 
     #[test]

@@ -17,6 +17,10 @@ use crate::engine::vault::random;
 
 /// Memory that a hash costs at least, in KiB: OWASP Password Storage Cheat Sheet, with 2 passes and 1 lane.
 const LEAST_MEMORY: u32 = 19 * 1024;
+/// Memory that a hash costs at most, in KiB: the first choice of RFC 9106 section 4. Whoever tries a name has one calculated.
+const MOST_MEMORY: u32 = 2 * 1024 * 1024;
+/// The same in all passes together.
+const MOST_WORK: u64 = 8 * 1024 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Characters of a password at least.
@@ -30,12 +34,18 @@ pub enum HashError {
     /// Not in PHC form, or of another algorithm.
     #[error("this is no argon2id hash")]
     NotArgon2id,
+    /// More than a machine can do for everybody who asks.
+    #[error(
+        "the hash costs more than 2 GiB of memory or 8 GiB in all passes, and would keep the gateway from its work"
+    )]
+    Costly,
     /// Cheap to guess against.
     #[error("the hash costs less than 19 MiB of memory and 2 passes (OWASP)")]
     Weak,
 }
 
-/// Checks a hash in PHC form: argon2id, version 19, at least 19 MiB and two passes, or more memory and one.
+/// Checks a hash in PHC form: argon2id, version 19, at least 19 MiB and two passes, or more memory and one; and not more than
+/// a gateway can calculate.
 ///
 /// # Errors
 /// It cannot be used.
@@ -49,6 +59,9 @@ pub fn check(phc: &str) -> Result<(), HashError> {
     let params = Params::try_from(&hash).or(Err(HashError::NotArgon2id))?;
     if params.m_cost() < LEAST_MEMORY || (params.t_cost() < PASSES && params.m_cost() < 46 * 1024) {
         return Err(HashError::Weak);
+    }
+    if params.m_cost() > MOST_MEMORY || u64::from(params.m_cost()) * u64::from(params.t_cost()) > MOST_WORK {
+        return Err(HashError::Costly);
     }
     Ok(())
 }
@@ -124,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_argon2id_and_costs_enough() {
+    fn o08_a_hash_is_argon2id_and_costs_enough_and_not_too_much() {
         let good = hashed("correct horse battery").unwrap();
         assert_eq!(check(&good), Ok(()));
         assert!(good.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{good}");
@@ -137,10 +150,15 @@ mod tests {
             ("m=19456", "m=19455", HashError::Weak),
             ("t=2", "t=1", HashError::Weak),
             ("m=19456,t=2", "m=9216,t=4", HashError::Weak),
+            ("m=19456", "m=4294967295", HashError::Costly),
+            ("m=19456", "m=2097153", HashError::Costly),
+            ("t=2", "t=4294967295", HashError::Costly),
         ] {
             assert_eq!(check(&good.replace(from, to)), Err(error), "{to}");
         }
-        assert_eq!(check(&good.replace("m=19456,t=2", "m=47104,t=1")), Ok(()));
+        for choice in ["m=47104,t=1", "m=2097152,t=1", "m=65536,t=3"] {
+            assert_eq!(check(&good.replace("m=19456,t=2", choice)), Ok(()), "{choice}");
+        }
         for text in ["", "correct horse battery", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ"] {
             assert_eq!(check(text), Err(HashError::NotArgon2id), "{text}");
         }

@@ -103,6 +103,8 @@ async fn r01_a_web_page_does_not_reach_it_and_nothing_can_be_changed() {
     assert_eq!(ask(admin, "/status", &[]).await.0, 200);
     assert_eq!(ask(admin, "/status", &[("host", "rebound.example.com")]).await.0, 421);
     assert_eq!(ask(admin, "/status", &[("origin", "https://evil.example.com")]).await.0, 403);
+    let image = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+    assert_eq!(ask(admin, "/status", &image).await.0, 403);
     for path in ["/", "/status", "/metrics", "/load"] {
         let posted = reqwest::Client::new().post(format!("http://{admin}{path}")).body("{}").send().await;
         assert_eq!(posted.expect("an answer").status(), 405, "{path}");

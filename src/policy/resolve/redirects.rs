@@ -73,7 +73,11 @@ pub fn uri(
 fn suffix(context: &mut Context<'_>, written: &str, pointer: &str) -> Option<String> {
     let name = written.strip_prefix("*.").filter(|name| {
         let clean = url::Url::parse(&format!("https://{name}/")).is_ok_and(|url| url.host_str() == Some(name));
-        clean && !name.contains('*') && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        // A redirect URI whose host ends in a dot is none.
+        clean
+            && !name.contains('*')
+            && !name.ends_with('.')
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric())
     });
     let Some(name) = name else {
         let diagnostic = Diagnostic::error(codes::UNSAFE_REDIRECT, format!("`{written}` is no domain"));
