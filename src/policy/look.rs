@@ -42,7 +42,7 @@ pub struct Look {
     pub(super) stamps: Arc<Vec<Option<Stamp>>>,
     /// What is wrong with folders.
     pub(super) folders: Vec<String>,
-    /// Files in the middle of being written: what they said last is what they say.
+    /// Files in the middle of being written or replaced: what they said last is what they say.
     pub(super) held: Vec<FilePath>,
 }
 
@@ -148,6 +148,18 @@ impl Look {
                     stamps.remove(place);
                     Arc::make_mut(&mut self.policies).remove(place);
                 }
+            }
+        }
+    }
+
+    /// Takes policies that are missing as they were `before`, if they went away only a moment ago: whoever replaces a file may
+    /// remove it first.
+    pub fn keep(&mut self, before: &Self, went_away: impl Fn(&Path) -> bool) {
+        for (path, stamp) in before.policies.iter().zip(before.stamps.iter()).filter(|(path, _)| went_away(path)) {
+            if let Err(place) = self.policies.binary_search(path) {
+                Arc::make_mut(&mut self.policies).insert(place, path.clone());
+                Arc::make_mut(&mut self.stamps).insert(place, *stamp);
+                self.held.push(path.clone());
             }
         }
     }
@@ -337,6 +349,30 @@ mod tests {
         let fourth = layout.look(&mut folders, Depth::Untold);
         assert_eq!(names(&fourth), ["a.yaml", "b.yaml", "c.yaml"]);
         assert_eq!(fourth, layout.look(&mut folders, Depth::Full));
+    }
+
+    #[test]
+    fn n05_a_file_that_went_away_a_moment_ago_is_taken_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["a.yaml", "b.yaml", "c.yaml"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        let (layout, mut folders) = (layout(directory.path()), Folders::default());
+        let mut texts = crate::policy::source::Texts::default();
+        let before = layout.look(&mut folders, Depth::Full);
+        layout.read_again(&before, &mut texts).unwrap();
+        std::fs::remove_file(at("a.yaml")).unwrap();
+        std::fs::remove_file(at("b.yaml")).unwrap();
+        let mut look = layout.look(&mut folders, Depth::Full);
+        look.keep(&before, |path| path == at("b.yaml"));
+        assert_eq!(names(&look), ["b.yaml", "c.yaml"], "the other is removed");
+        assert_eq!(look.stamps.len(), 2);
+        let files = layout.read_again(&look, &mut texts).unwrap();
+        assert!(files.policies.iter().all(|file| file.text.as_ref().is_ok_and(|text| text.text == "x")), "{files:?}");
+        // What was not there before does not come to be.
+        look.keep(&before, |path| path == at("d.yaml"));
+        assert_eq!(names(&look), ["b.yaml", "c.yaml"]);
     }
 
     #[test]

@@ -29,8 +29,21 @@ const POLL: Duration = Duration::from_millis(1500);
 /// Where the kernel tells of every change, what it told nothing of is still looked at so often.
 const LOOK_AT_ALL: Duration = Duration::from_secs(15);
 
-/// Files that somebody is writing, and since when.
-pub(super) type Writing = HashMap<PathBuf, Instant>;
+/// Files of which nothing is known before they are quiet, and since when: they are taken as they were before.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    /// Somebody is writing them.
+    pub(super) writing: HashMap<PathBuf, Instant>,
+    /// They are gone, and perhaps only to be replaced.
+    pub(super) gone: HashMap<PathBuf, Instant>,
+}
+
+impl Unsettled {
+    fn forget_what_is_quiet(&mut self) {
+        self.writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+        self.gone.retain(|_, since| since.elapsed() < SETTLE);
+    }
+}
 
 /// A reason to look at the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +52,10 @@ pub enum Wake {
     Changed,
     /// Somebody is writing this file.
     Writing(PathBuf),
-    /// Whoever wrote this file has closed it, or it is gone.
+    /// Whoever wrote this file has closed it.
     Written(PathBuf),
+    /// The file was removed.
+    Gone(PathBuf),
     /// An operator asks (SIGHUP): look even if nothing seems to have changed.
     Asked,
 }
@@ -80,7 +95,7 @@ impl Follower {
         let mut retired: Vec<Arc<Snapshot>> = Vec::new();
         // What changed between the first load and the first watch was told by nobody.
         let mut full: Option<Instant> = None;
-        let mut writing = Writing::new();
+        let mut unsettled = Unsettled::default();
         loop {
             retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
             let woken = match wake.recv_timeout(POLL) {
@@ -89,8 +104,8 @@ impl Follower {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let told = woken.is_some();
-            let mut asked = woken.is_some_and(|woken| settle(woken, wake, &mut writing));
-            writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+            let mut asked = woken.is_some_and(|woken| settle(woken, wake, &mut unsettled));
+            unsettled.forget_what_is_quiet();
             // What no event told of may be on a file system that does not tell; nor do events, however many, put off looking
             // for it.
             let depth = match full.map_or(LOOK_AT_ALL, |full| full.elapsed()) {
@@ -101,15 +116,16 @@ impl Follower {
             if depth == Depth::Full {
                 full = Some(Instant::now());
             }
-            let mut look = self.reloader.look_beside(depth, &writing);
+            let mut look = self.reloader.look_beside(depth, &unsettled);
             if look == self.reloader.seen && !asked && !self.reloader.has_become_stale() {
                 continue;
             }
             // What no event told of is given the same time to become quiet.
             let began = Instant::now();
             while !told && began.elapsed() < LONGEST_SETTLE {
-                asked |= settle(Wake::Changed, wake, &mut writing);
-                let before = std::mem::replace(&mut look, self.reloader.look_beside(Depth::Full, &writing));
+                asked |= settle(Wake::Changed, wake, &mut unsettled);
+                unsettled.forget_what_is_quiet();
+                let before = std::mem::replace(&mut look, self.reloader.look_beside(Depth::Full, &unsettled));
                 if before == look {
                     break;
                 }
@@ -174,9 +190,8 @@ fn wakes(event: &notify::Event, own: &[PathBuf]) -> Vec<Wake> {
     let paths = event.paths.iter().cloned();
     match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => paths.map(Wake::Writing).collect(),
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Remove(_) => {
-            paths.map(Wake::Written).collect()
-        }
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => paths.map(Wake::Written).collect(),
+        EventKind::Remove(_) => paths.map(Wake::Gone).collect(),
         EventKind::Access(_) => Vec::new(),
         _ => vec![Wake::Changed],
     }
@@ -196,7 +211,8 @@ fn differs(new: &Snapshot, old: &Snapshot) -> bool {
 
 /// Waits until the files are quiet and nobody is in the middle of writing one, or for as long as others can wait. Tells
 /// whether an operator asked meanwhile.
-fn settle(first: Wake, wake: &Receiver<Wake>, writing: &mut Writing) -> bool {
+fn settle(first: Wake, wake: &Receiver<Wake>, unsettled: &mut Unsettled) -> bool {
+    let Unsettled { writing, gone } = unsettled;
     let began = Instant::now();
     let mut next = Some(first);
     while began.elapsed() < LONGEST_SETTLE {
@@ -204,6 +220,10 @@ fn settle(first: Wake, wake: &Receiver<Wake>, writing: &mut Writing) -> bool {
             Some(Wake::Asked) => return true,
             Some(Wake::Writing(path)) => drop(writing.entry(path).or_insert_with(Instant::now)),
             Some(Wake::Written(path)) => drop(writing.remove(&path)),
+            Some(Wake::Gone(path)) => {
+                writing.remove(&path);
+                gone.insert(path, Instant::now());
+            }
             Some(Wake::Changed) => {}
             None if writing.is_empty() => return false,
             None => {}

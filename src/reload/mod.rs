@@ -249,11 +249,14 @@ impl Reloader {
         Look { files: self.layout.look(&mut self.listed, depth), dependencies }
     }
 
-    /// Looks at all files but those that somebody is writing.
-    fn look_beside(&mut self, depth: Depth, writing: &follow::Writing) -> Look {
+    /// Looks at all files but those that somebody is writing or replacing.
+    fn look_beside(&mut self, depth: Depth, unsettled: &follow::Unsettled) -> Look {
         let mut look = self.look(depth);
-        if !writing.is_empty() {
-            look.files.hold(&self.seen.files, |path| writing.contains_key(path));
+        if !unsettled.writing.is_empty() {
+            look.files.hold(&self.seen.files, |path| unsettled.writing.contains_key(path));
+        }
+        if !unsettled.gone.is_empty() {
+            look.files.keep(&self.seen.files, |path| unsettled.gone.contains_key(path));
         }
         look
     }

@@ -288,6 +288,34 @@ async fn n05_a_rename_is_no_removal_and_a_removal_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn n05_what_is_removed_only_to_be_replaced_is_no_removal_in_a_folder_that_is_never_quiet() {
+    // Files are read within a second although the folder is busy: at whatever moment that is.
+    let (_upstream, gateway) = two_services("").await;
+    let path = gateway.policy_path("story");
+    let text = fs::read(&path).expect("the policy");
+    let client = own::client(&gateway, "story", json!({}));
+    for _ in 0..20 {
+        soon(&client, "a", 200, "an attempt that could not tell").await;
+        let regular = Regular::calls(&gateway, "story", "a");
+        let (began, mut longest) = (Instant::now(), Duration::ZERO);
+        while began.elapsed() < Duration::from_millis(3300) {
+            let removed = Instant::now();
+            fs::remove_file(&path).expect("removed");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            fs::write(&path, &text).expect("replaced");
+            longest = longest.max(removed.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // A busy machine may have left the file away for as long as a removal lasts.
+        if longest < Duration::from_millis(80) {
+            regular.was_always_served("files that are replaced").await;
+            return;
+        }
+    }
+    panic!("no file was replaced quickly enough to tell");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_file_is_followed_too() {
     let upstream = Upstream::mcp(&["a", "b"]).await;
     let setup = own::setup().file("one.yaml", &policy("story", &upstream, &allow("a"))).serving("one.yaml");
