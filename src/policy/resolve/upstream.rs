@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 
 use super::context::Context;
@@ -21,10 +21,12 @@ use crate::policy::tree::escaped;
 
 const RESPONSE: usize = 16 << 20;
 const LIST: usize = 4 << 20;
-/// Headers that frame, route or describe a message, or that the gateway writes itself; writing them would break it.
-const TAKEN: [HeaderName; 16] = [
+/// Headers that frame, route or describe a message, that the gateway writes itself, or that clients' own go on under: where
+/// the gateway has nothing to say, a client would say it.
+const TAKEN: [HeaderName; 21] = [
     ACCEPT,
     ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
     CONNECTION,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -35,10 +37,14 @@ const TAKEN: [HeaderName; 16] = [
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+    USER_AGENT,
+    HeaderName::from_static("baggage"),
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("last-event-id"),
     HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
 ];
 /// What headers of the protocol begin with.
 const PROTOCOL: &str = "mcp-";
