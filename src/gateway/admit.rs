@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -35,6 +35,9 @@ pub enum Admitted {
     /// Nowhere: the gateway answers.
     Answer(local::Answer),
 }
+
+/// A body that comes within this time comes at once, as far as tokens are concerned.
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// What GET and DELETE of a session ask for: like other matters of a session they need no rule, but one that allows
 /// anything at all.
@@ -76,10 +79,14 @@ impl Gateway {
             return Ok(Admitted::Answer(local::Answer::empty(status)));
         }
         exchange.token = token(&session.req_header().headers)?;
-        let token = exchange.token.as_ref().map(|token| &*token.0);
-        exchange.identity = Some(pipeline.authentication.identify(token).await?);
+        exchange.identity = Some(identified(pipeline, exchange).await?);
         let permit = if session.req_header().method == Method::POST {
+            let begun = Instant::now();
             exchange.body = body::read(session, pipeline.body_limit, &self.budget, exchange).await?;
+            // A body may take minutes, in which a token ends or is revoked.
+            if begun.elapsed() > BRIEF {
+                exchange.identity = Some(identified(pipeline, exchange).await?);
+            }
             self.admit_messages(session.req_header(), exchange, &service, pipeline).await?
         } else {
             if !session.is_body_empty() {
@@ -224,6 +231,11 @@ fn unknown_task(message: &Message<'_>, era: Era) -> Denial {
     let mut denial = Denial::new(Reason::CapabilityMissing);
     denial.data = serde_json::value::to_raw_value(&required).ok();
     denial
+}
+
+/// Who asks, as it is known now.
+async fn identified(pipeline: &Pipeline, exchange: &Exchange) -> Result<Arc<Identity>, Denial> {
+    pipeline.authentication.identify(exchange.token.as_ref().map(|token| &*token.0)).await
 }
 
 /// The token that was presented, if any credential was.

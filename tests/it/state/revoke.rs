@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{command, kept, said};
 use crate::own;
@@ -140,6 +142,35 @@ async fn a05_h10_the_other_signature_of_a_revoked_token_is_revoked_too() {
         }
         upstream.assert_silent();
         operate(&gateway, &["unrevoke", "token", "--stdin", "."], revoked);
+    }
+}
+
+#[tokio::test]
+async fn h10_whoever_sends_a_body_slowly_is_looked_at_again_when_it_is_whole() {
+    let upstream = Upstream::mcp(&["read"]).await;
+    let policy = own::policy("story", &upstream, &own::allow("read"));
+    let gateway = own::setup().installation(INSTALLATION).policy("story", &policy).start().await;
+    let token = own::token(&gateway.url("/story/mcp"), json!({}));
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read"}}).to_string();
+    let (first, rest) = body.split_at(9);
+    let head = format!(
+        "POST /story/mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{first}",
+        gateway.address(),
+        body.len()
+    );
+    for (revoked, status) in [(false, "200"), (true, "401")] {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        stream.write_all(head.as_bytes()).await.expect("a head");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        if revoked {
+            operate(&gateway, &["revoke", "token", "--stdin", "."], &token);
+        }
+        stream.write_all(rest.as_bytes()).await.expect("the rest of a body");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(upstream.received().len(), 1, "the first alone reached the server");
     }
 }
 
