@@ -85,7 +85,7 @@ impl Asked {
         if parameters.get("response_mode").is_some_and(|mode| mode != "query") {
             return error(E::InvalidRequest, "response_mode must be `query`");
         }
-        if parameters.get("prompt") == Some("none") {
+        if parameters.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|word| word == "none")) {
             return error(E::InteractionRequired, "a person must be asked");
         }
         if !to.client.grants.code {

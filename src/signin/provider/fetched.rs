@@ -3,12 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use openidconnect::core::CoreJsonWebKeySet;
 use openidconnect::{AsyncHttpClient, HttpRequest as OidcRequest, HttpResponse as OidcResponse};
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 
 use super::ProviderError;
@@ -19,6 +21,8 @@ use crate::oauth::strict;
 
 /// Seconds for which a discovery document and keys are kept.
 const KEPT: i64 = 600;
+/// How long one answer may take: a browser has its own within five seconds, whatever becomes of the provider.
+const PATIENCE: Duration = Duration::from_millis(4_500);
 
 /// How old a document of the provider may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,7 @@ async fn document<T>(
     {
         return Ok(found);
     }
-    let document = issuing.works.fetch.get(url).await;
+    let document = soon(url.as_str(), issuing.works.fetch.get(url)).await;
     let document = document.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
     let found = read(&document).map_err(ProviderError::Unavailable)?;
     documents.keep(&name, document, now + KEPT);
@@ -80,6 +84,23 @@ pub async fn keys(issuing: &Issuing, discovered: &Discovered, age: Age) -> Resul
     let url = discovered.endpoint("jwks_uri").map_err(ProviderError::Unavailable)?;
     let read = |document: &Bytes| serde_json::from_slice(document).map_err(|error| format!("its keys: {error}"));
     document(issuing, &url, age, read).await
+}
+
+/// Sends a request to the provider.
+///
+/// # Errors
+/// It does not answer, or not soon.
+pub async fn sent(fetch: &dyn Fetch, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
+    let url = request.uri().to_string();
+    soon(&url, fetch.send(Target::Operator, request)).await
+}
+
+async fn soon<T>(url: &str, answer: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    let late = |_| FetchError {
+        url: url.split('?').next().unwrap_or_default().to_owned(),
+        cause: format!("no answer within {} ms", PATIENCE.as_millis()),
+    };
+    timeout(PATIENCE, answer).await.map_err(late)?
 }
 
 /// Sends what the library wants sent, by the gateway's own egress, and remembers the last answer.
@@ -117,7 +138,7 @@ impl<'c> AsyncHttpClient<'c> for Sender<'_> {
     fn call(&'c self, request: OidcRequest) -> Self::Future {
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let answer = self.fetch.send(Target::Operator, Request::from_parts(head, body.into())).await?;
+            let answer = sent(self.fetch, Request::from_parts(head, body.into())).await?;
             let (head, body) = answer.into_parts();
             let body = with_numbers(body.to_vec());
             if let Ok(mut last) = self.last.lock() {

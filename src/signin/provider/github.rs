@@ -9,8 +9,8 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT}
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::fetched::sent;
 use super::{Person, ProviderError, ProviderTokens, callback};
-use crate::engine::fetch::Target;
 use crate::engine::issuing::{GitHubSignIn, Issuing, SignIn};
 use crate::oauth::form::Parameters;
 use crate::oauth::strict;
@@ -126,7 +126,7 @@ async fn token(
         .header(USER_AGENT, "portcullis")
         .body(Bytes::from(body))
         .map_err(|error| Unavailable(error.to_string()))?;
-    let answer = issuing.works.fetch.send(Target::Operator, request).await;
+    let answer = sent(&*issuing.works.fetch, request).await;
     let answer = answer.map_err(|error| Unavailable(error.to_string()))?;
     let unreadable = || Unavailable(format!("its token answer cannot be read (status {})", answer.status().as_u16()));
     let members = members(answer.headers(), answer.body()).ok_or_else(unreadable)?;
@@ -278,7 +278,7 @@ impl Api<'_> {
             .header("x-github-api-version", "2022-11-28")
             .body(Bytes::new())
             .map_err(|error| Unavailable(error.to_string()))?;
-        let answer = self.issuing.works.fetch.send(Target::Operator, request).await;
+        let answer = sent(&*self.issuing.works.fetch, request).await;
         let answer = answer.map_err(|error| Unavailable(error.to_string()))?;
         let headers = answer.headers();
         // Too many requests are 403 as well ("Rate limits for the REST API").

@@ -1,14 +1,22 @@
 //! The provider's tokens as they are kept and handed out, by a clock that the test sets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::grant::{self, Grant};
 use super::super::provider::ProviderTokens;
 use super::super::vouching::{Unvouched, provider_token};
 use super::world::*;
+use crate::engine::fetch::{Fetch, FetchError, Target};
 use crate::engine::issuing::{Issuing, OidcSignIn, SignIn, SignInKind};
+use crate::engine::routes::Endpoint;
 use crate::engine::store::Table;
 use crate::oauth::jws::Algorithm;
 use crate::oauth::url::IssuerUrl;
@@ -181,4 +189,50 @@ async fn the_providers_tokens_are_sealed_in_the_store_and_absent_from_what_is_pr
     let held = issuing.works.vault.get::<Grant>(Table::Grants, &grant::row_name(&issuing, "g")).await.unwrap().unwrap();
     let printed = format!("{:?}", held.value.tokens);
     assert!(printed.contains(PROVIDER) && !printed.contains("access-0") && !printed.contains("refresh"), "{printed}");
+}
+
+/// A network in which the provider says nothing for as long as it is told to.
+#[derive(Debug)]
+struct Silent {
+    network: Arc<Network>,
+    silent: AtomicBool,
+}
+
+#[async_trait]
+impl Fetch for Silent {
+    async fn get(&self, url: &url::Url) -> Result<Bytes, FetchError> {
+        let request = http::Request::get(url.as_str()).body(Bytes::new()).unwrap();
+        self.send(Target::Operator, request).await.map(http::Response::into_body)
+    }
+
+    async fn send(&self, target: Target, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, FetchError> {
+        if self.silent.load(Ordering::SeqCst) && request.uri().to_string().starts_with(PROVIDER) {
+            std::future::pending::<()>().await;
+        }
+        self.network.send(target, request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn j02_a_browser_has_its_answer_within_five_seconds_from_a_provider_that_says_nothing() {
+    let (world, issuing) = world(renewed(1));
+    let mut issuing = Arc::into_inner(issuing).unwrap();
+    let silent = Arc::new(Silent { network: Arc::clone(&world.network), silent: AtomicBool::new(true) });
+    issuing.works.fetch = Arc::clone(&silent) as Arc<dyn Fetch>;
+    let (issuing, mut jar) = (Arc::new(issuing), Jar::new());
+    let page = world.ask_of(&issuing, Method::GET, Endpoint::Authorize, &authorization(), "", &mut jar).await;
+    let allowed = format!("request={}&provider=corp", field(&page, "request"));
+    let began = Instant::now();
+    let refused = world.ask_of(&issuing, Method::POST, Endpoint::Consent, "", &allowed, &mut jar).await;
+    assert_eq!(parameter(&location(&refused), "error").as_deref(), Some("temporarily_unavailable"), "{refused:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+
+    silent.silent.store(false, Ordering::SeqCst);
+    let leaving = world.ask_of(&issuing, Method::POST, Endpoint::Consent, "", &allowed, &mut jar).await;
+    let state = parameter(&location(&leaving), "state").expect("on the way to the provider");
+    silent.silent.store(true, Ordering::SeqCst);
+    let (back, began) = (format!("code=c&state={state}"), Instant::now());
+    let refused = world.ask_of(&issuing, Method::GET, Endpoint::Callback("corp"), &back, "", &mut jar).await;
+    assert_eq!(parameter(&location(&refused), "error").as_deref(), Some("temporarily_unavailable"), "{refused:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

@@ -120,6 +120,7 @@ async fn e06_e09_e10_errors_go_back_with_state_and_iss() {
         ("a fragment", vec![("response_mode", "fragment")], "invalid_request"),
         ("a form", vec![("response_mode", "form_post")], "invalid_request"),
         ("no prompt", vec![("prompt", "none")], "interaction_required"),
+        ("no prompt among others", vec![("prompt", "login none")], "interaction_required"),
         ("a request object", vec![("request", "a.b.c")], "request_not_supported"),
         ("a request by URL", vec![("request_uri", "https://evil.example/r")], "request_uri_not_supported"),
     ] {
