@@ -174,10 +174,12 @@ impl AccessTable {
             Operation::Listen { uris } => self.listen(identity, uris, era, undecided),
             // What a revision has lost no rule brings back: nothing would judge the resource or task that it names.
             Operation::Method { method, specified: false }
-                if era == Era::Modern && (is_removed(method) || !self.methods.know(method)) =>
+                if era == Era::Modern
+                    && (is_removed(method) || rule::looks_governed(method) || !self.methods.know(method)) =>
             {
                 Err(Denial::new(Reason::MethodUnknown))
             }
+            Operation::Method { method, specified: false } if rule::looks_governed(method) => Err(refusal(None)),
             Operation::Method { method, .. } => judge(Kind::Method, method, method, none),
         }
     }

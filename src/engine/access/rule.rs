@@ -4,6 +4,7 @@ use super::argument::ArgumentMatcher;
 use super::condition::Condition;
 use super::facts::{Cause, Facts, Fit, Kind, Moment};
 use super::pattern::{NamePattern, UriPattern};
+use crate::mcp::members::folded_equal;
 use crate::oauth::identity::Holder;
 
 /// Methods that `methods:` of a rule does not govern: they follow the other selectors, or need no rule.
@@ -33,6 +34,11 @@ const GOVERNED: [&str; 24] = [
     "tasks/update",
     "notifications/tasks/status",
 ];
+
+/// Whether a method could be taken for one of those: what no other selector has judged is not let in by its spelling.
+pub(super) fn looks_governed(method: &str) -> bool {
+    GOVERNED.iter().any(|name| folded_equal(method, name))
+}
 
 /// What a rule does when it fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,7 +42,7 @@ async fn methods_that_the_revision_has_lost_are_not_found_whatever_a_rule_says()
         ("tasks/result", json!({"taskId": "t"})),
         ("initialize", json!({"protocolVersion": "2025-11-25"})),
     ] {
-        let lost = client(Era::Modern).request(method, params.clone()).await;
+        let lost = client(Era::Modern).request(method, json!({"tool": "hidden"})).await;
         assert_eq!((lost.status, lost.json()["error"]["code"].clone()), (404, json!(-32601)), "{method} {params}");
         assert_eq!(lost.json()["id"], json!(1), "{method}: the refusal names its request");
     }
@@ -54,6 +54,30 @@ async fn methods_that_the_revision_has_lost_are_not_found_whatever_a_rule_says()
     }
     assert_eq!(client(Era::Modern).call_tool("echo", json!({})).await.status, 200, "what is not lost passes");
     assert_eq!(upstream.received().len(), 3, "what passed has reached the server");
+}
+
+#[tokio::test]
+async fn k03_a_method_that_looks_like_another_is_none_whatever_a_rule_says() {
+    let (upstream, gateway, token) = scene(EVERYTHING).await;
+    let client = |era| Client::new(&gateway.url("/lost/mcp")).token(&token).era(era);
+    let params = json!({"name": "hidden", "arguments": {}});
+    for method in
+        ["Tools/call", "tools/call ", "tools/CALL", "tools/call\u{0}", "tool\u{17f}/call", "tools/\u{200b}list"]
+    {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let reply = client(Era::Legacy).post(&[("mcp-protocol-version", "2025-11-25")], message.to_string()).await;
+        assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (403, json!(403)), "{method:?}: {reply:?}");
+    }
+    for method in ["Tools/call", "tools/CALL", "Prompts/Get"] {
+        let reply = client(Era::Modern).request(method, json!({"tool": "hidden"})).await;
+        assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (404, json!(-32601)), "{method}: {reply:?}");
+    }
+    upstream.assert_silent();
+    for era in [Era::Legacy, Era::Modern] {
+        let reply = client(era).request("acme/run", json!({})).await;
+        assert_eq!(reply.status, 200, "a method of its own is what the rule is for: {reply:?}");
+    }
+    assert_eq!(upstream.received().len(), 2);
 }
 
 #[tokio::test]
