@@ -144,12 +144,16 @@ fn trusted_proxies(context: &mut Context<'_>, document: &InstallationDocument) -
     for (index, written) in document.trusted_proxies.iter().flatten().enumerate() {
         let pointer = format!("/trusted_proxies/{index}");
         let parsed = written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
-        match parsed {
-            Ok(network) if network.prefix_len() == 0 => {
-                let diagnostic = Diagnostic::error(codes::TRUSTS_EVERYONE, "every peer could choose its address");
-                context.push(diagnostic.help("name the networks of your proxies"), &pointer);
+        match parsed.map(plain) {
+            Ok(network) => {
+                networks.push(network);
+                // Two halves of all addresses are all of them, too.
+                if IpNet::aggregate(&networks).iter().any(|network| network.prefix_len() == 0) {
+                    let diagnostic = Diagnostic::error(codes::TRUSTS_EVERYONE, "every peer could choose its address");
+                    context.push(diagnostic.help("name the networks of your proxies"), &pointer);
+                    networks.pop();
+                }
             }
-            Ok(network) => networks.push(network.trunc()),
             Err(_) => {
                 let diagnostic = Diagnostic::error(codes::INVALID_VALUE, format!("`{written}` is not a network"));
                 context.push(diagnostic.help("write for example `10.0.0.0/8`, `192.0.2.7` or `fd00::/8`"), &pointer);
@@ -157,6 +161,16 @@ fn trusted_proxies(context: &mut Context<'_>, document: &InstallationDocument) -
         }
     }
     networks
+}
+
+/// A network as peers are compared with it: IPv4 addresses in IPv6 form are IPv4 (RFC 4291 section 2.5.5.2).
+fn plain(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let mapped = mapped.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
+    mapped.unwrap_or(network).trunc()
 }
 
 fn encryption_keys(context: &mut Context<'_>, document: &InstallationDocument) -> Vec<Held> {

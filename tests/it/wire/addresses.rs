@@ -76,12 +76,21 @@ async fn l05_only_a_trusted_proxy_says_where_a_client_is() {
 async fn l05_nobody_can_trust_everybody() {
     let (upstream, issuer) = (Upstream::mcp(&["echo"]).await, Issuer::start().await);
     let text = policy(&upstream, &issuer, RULES);
-    for everybody in ["0.0.0.0/0", "::/0", "10.0.0.0/0", "10.0.0.0/8, 0.0.0.0/0"] {
-        let installation = format!("trusted_proxies: [{}]\n", everybody.replace("::/0", "\"::/0\""));
+    for everybody in [
+        "0.0.0.0/0",
+        "'::/0'",
+        "10.0.0.0/0",
+        "10.0.0.0/8, 0.0.0.0/0",
+        "128.0.0.0/1, 0.0.0.0/1",
+        "'8000::/1', '::/2', '4000::/2'",
+        "'::ffff:0.0.0.0/96'",
+    ] {
+        let installation = format!("trusted_proxies: [{everybody}]\n");
         let said = Gateway::new().policy("wire", &text).installation(&installation).refused().await;
         assert!(said.contains("trusts-everyone") && said.contains("portcullis.yaml:1"), "{everybody}: {said}");
     }
-    let started = Gateway::new().policy("wire", &text).installation("trusted_proxies: [10.0.0.0/8]\n").start().await;
+    let started =
+        Gateway::new().policy("wire", &text).installation("trusted_proxies: [10.0.0.0/8, 128.0.0.0/1]\n").start().await;
     assert_eq!(Client::new(&started.url("/")).fetch("/healthz").await.status, 200, "networks of proxies are fine");
 }
 
