@@ -294,22 +294,27 @@ async fn n05_what_is_removed_only_to_be_replaced_is_no_removal_in_a_folder_that_
     let path = gateway.policy_path("story");
     let text = fs::read(&path).expect("the policy");
     let client = own::client(&gateway, "story", json!({}));
-    for _ in 0..20 {
+    let mut refused = Vec::new();
+    for _ in 0..40 {
         soon(&client, "a", 200, "an attempt that could not tell").await;
         let regular = Regular::calls(&gateway, "story", "a");
         let (began, mut longest) = (Instant::now(), Duration::ZERO);
-        while began.elapsed() < Duration::from_millis(3300) {
+        while began.elapsed() < Duration::from_millis(2200) {
             let removed = Instant::now();
             fs::remove_file(&path).expect("removed");
             tokio::time::sleep(Duration::from_millis(10)).await;
             fs::write(&path, &text).expect("replaced");
-            longest = longest.max(removed.elapsed());
             tokio::time::sleep(Duration::from_millis(5)).await;
+            longest = longest.max(removed.elapsed());
         }
-        // A busy machine may have left the file away for as long as a removal lasts.
-        if longest < Duration::from_millis(80) {
-            regular.was_always_served("files that are replaced").await;
-            return;
+        let answers = regular.refused().await;
+        // A busy machine may have left the file away, or the gateway asleep, for as long as a removal lasts: one attempt
+        // of those that look good may be such a one.
+        match (longest < Duration::from_millis(80), answers.is_empty()) {
+            (false, _) => {}
+            (true, true) => return,
+            (true, false) if refused.is_empty() => refused = answers,
+            (true, false) => panic!("calls were refused while a file was replaced: {refused:?}, and again {answers:?}"),
         }
     }
     panic!("no file was replaced quickly enough to tell");

@@ -162,7 +162,7 @@ async fn h10_whoever_sends_a_body_slowly_is_looked_at_again_when_it_is_whole() {
     for (revoked, status) in [(false, "200"), (true, "401")] {
         let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
         stream.write_all(head.as_bytes()).await.expect("a head");
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         if revoked {
             operate(&gateway, &["revoke", "token", "--stdin", "."], &token);
         }
