@@ -11,6 +11,9 @@ use crate::engine::credential::Kind;
 use crate::oauth::strict;
 use crate::telemetry::audit::{Record, SCHEMA};
 
+/// Bytes that are told of a method or target: with more, one caller could fill the queue and the disk.
+const TOLD: usize = 1024;
+
 /// The record of `exchange` as one line.
 pub fn line(exchange: &Exchange) -> Vec<u8> {
     let identity = exchange.identity.as_deref().filter(|identity| !identity.is_anonymous());
@@ -35,8 +38,8 @@ pub fn line(exchange: &Exchange) -> Vec<u8> {
         client: identity.and_then(|identity| identity.client.as_deref()),
         token: identity.map(|identity| identity.token_name.as_str()),
         claims: claims(exchange),
-        method: exchange.asked.method.as_deref(),
-        target: exchange.asked.target.as_deref(),
+        method: exchange.asked.method.as_deref().map(beginning),
+        target: exchange.asked.target.as_deref().map(beginning),
         arguments: arguments(exchange).unwrap_or_default(),
         decision,
         reason,
@@ -48,6 +51,11 @@ pub fn line(exchange: &Exchange) -> Vec<u8> {
         duration: u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX),
     }
     .line()
+}
+
+fn beginning(text: &str) -> &str {
+    let end = (0..=TOLD).rev().find(|end| text.is_char_boundary(*end));
+    if text.len() > TOLD { end.and_then(|end| text.get(..end)).unwrap_or_default() } else { text }
 }
 
 /// Only the claims that the installation lists.

@@ -43,10 +43,10 @@ pub struct Record<'a> {
     /// The claims that the installation lists for logging.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub claims: Map<String, Value>,
-    /// The JSON-RPC method.
+    /// The JSON-RPC method, or its first 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
-    /// The tool, prompt or resource that the message names.
+    /// The tool, prompt or resource that the message names, or its first 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<&'a str>,
     /// The arguments that the installation lists for logging.

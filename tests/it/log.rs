@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::own::{self, SECRET, policy};
-use crate::support::{Client, Gateway, Upstream, eventually, raw};
+use crate::support::{Client, Era, Gateway, Upstream, eventually, raw};
 
 const RULES: &str = "rules:\n  - { allow: { tools: [\"*\"] } }\n  - { deny: { tools: [shut] } }\n";
 
@@ -79,6 +79,20 @@ async fn arguments_are_logged_as_they_were_sent() {
     // As text, for the reader of records would take the member for what it holds.
     let logged = format!("\"arguments\":{}", json!({ "repo": repo }));
     assert!(gateway.printed().contains(&logged), "{}", gateway.printed());
+}
+
+#[tokio::test]
+async fn a_name_is_logged_up_to_a_kilobyte() {
+    let (upstream, gateway) = scene("{}").await;
+    let client = own::client(&gateway, "story", json!({})).era(Era::Legacy);
+    let (longest, longer) = ("é".repeat(512), format!("a{}", "é".repeat(100_000)));
+    for name in [&longest, &longer] {
+        assert_eq!(client.call_tool(name, json!({})).await.status, 200, "the rule allows whatever is called");
+    }
+    assert_eq!(upstream.received()[1].json()["params"]["name"], longer, "and the server gets it whole");
+    let records = wait_for_records(&gateway, 2).await;
+    assert_eq!(records[0]["target"], longest);
+    assert_eq!(records[1]["target"], format!("a{}", "é".repeat(511)), "whole characters");
 }
 
 #[tokio::test]
