@@ -92,12 +92,13 @@ impl Standing {
     /// The print that a sign-in of the person remembers, of an ID token of `issuer` where there is one.
     #[must_use]
     pub fn print(&self, subject: &str, issuer: Option<&str>) -> Option<&Print> {
-        let mut all = self.vouching(subject);
-        // The only one is the provider itself, whose every word was judged already.
-        let (first, second) = (all.next()?, all.next());
-        let Some(second) = second else { return Some(&first.1.sign_in) };
-        let mut tenants = [first, second].into_iter().chain(all);
-        tenants.find(|(tenant, _)| *tenant == issuer).map(|(_, vouched)| &vouched.sign_in)
+        let all: Vec<_> = self.vouching(subject).collect();
+        let found = match all.as_slice() {
+            // The only one is whom the sign-in asked, and its every word was judged already.
+            [only] => Some(only),
+            tenants => tenants.iter().find(|(tenant, _)| *tenant == issuer),
+        };
+        found.map(|(_, vouched)| &vouched.sign_in)
     }
 
     /// Whether a token by the key `kid` may still speak for whom it was issued.

@@ -54,8 +54,11 @@ pub fn line(exchange: &Exchange) -> Vec<u8> {
 }
 
 fn beginning(text: &str) -> &str {
+    if text.len() <= TOLD {
+        return text;
+    }
     let end = (0..=TOLD).rev().find(|end| text.is_char_boundary(*end));
-    if text.len() > TOLD { end.and_then(|end| text.get(..end)).unwrap_or_default() } else { text }
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// Only the claims that the installation lists.

@@ -20,7 +20,7 @@ mod scope;
 use std::collections::BTreeMap;
 
 use super::decision::{Denial, Permit, Reason};
-use crate::mcp::era::{Era, is_removed};
+use crate::mcp::era::Era;
 use crate::mcp::operation::Operation;
 use crate::oauth::identity::Identity;
 use facts::{Facts, Kind, Moment};
@@ -172,14 +172,14 @@ impl AccessTable {
             Operation::SubscribeResource { uri } => judge(Kind::Resource, uri, "resources/subscribe", none),
             Operation::CompleteResource { uri } => judge(Kind::Resource, uri, "completion/complete", none),
             Operation::Listen { uris } => self.listen(identity, uris, era, undecided),
-            // What a revision has lost no rule brings back: nothing would judge the resource or task that it names.
+            // What a revision has lost, or another spelling of what there is, no rule brings back: nothing would judge the
+            // tool, resource or task that it names.
             Operation::Method { method, specified: false }
-                if era == Era::Modern
-                    && (is_removed(method) || rule::looks_governed(method) || !self.methods.know(method)) =>
+                if era == Era::Modern && (rule::looks_specified(method) || !self.methods.know(method)) =>
             {
                 Err(Denial::new(Reason::MethodUnknown))
             }
-            Operation::Method { method, specified: false } if rule::looks_governed(method) => Err(refusal(None)),
+            Operation::Method { method, specified: false } if rule::looks_specified(method) => Err(refusal(None)),
             Operation::Method { method, .. } => judge(Kind::Method, method, method, none),
         }
     }

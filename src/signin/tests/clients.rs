@@ -241,6 +241,15 @@ async fn h08_a_client_with_a_document_proves_who_it_is_by_its_own_keys() {
     }
 }
 
+/// The redemption of a code that is none, by a client that shows an assertion with this `jti`.
+fn asserted(own: &Signer, id: &str) -> String {
+    let now = 1_800_000_000;
+    let said = json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": now + 60, "iat": now, "jti": id });
+    let assertion = own.sign("JWT", said.as_object().unwrap()).unwrap();
+    let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+    format!("{}&{kind}&client_assertion={assertion}", redemption("no-code"))
+}
+
 #[tokio::test]
 async fn i03_what_is_no_key_set_is_not_kept_as_one() {
     const KEYS: &str = "https://client.example/keys.json";
@@ -251,11 +260,7 @@ async fn i03_what_is_no_key_set_is_not_kept_as_one() {
     world.publishes(&document.to_string());
     let issuing = world.issuing();
     let show = async |id: &str| {
-        let now = 1_800_000_000;
-        let said = json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": now + 60, "iat": now, "jti": id });
-        let assertion = own.sign("JWT", said.as_object().unwrap()).unwrap();
-        let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
-        let form = format!("{}&{kind}&client_assertion={assertion}", redemption("no-code"));
+        let form = asserted(&own, id);
         let answer = world.ask_of(&issuing, Method::POST, Endpoint::Token, "", &form, &mut Jar::new()).await;
         read(&answer)["error"].as_str().unwrap().to_owned()
     };
@@ -290,14 +295,7 @@ async fn c02_an_assertion_counts_once_also_where_the_stores_clock_is_ahead() {
     document["token_endpoint_auth_method"] = "private_key_jwt".into();
     document["jwks"] = json!({ "keys": [own.jwk()] });
     world.publishes(&document.to_string());
-    let show = async |id: &str| {
-        let now = 1_800_000_000;
-        let said = json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": now + 60, "iat": now, "jti": id });
-        let assertion = own.sign("JWT", said.as_object().unwrap()).unwrap();
-        let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
-        let form = format!("{}&{kind}&client_assertion={assertion}", redemption("no-code"));
-        read(&world.token(&form).await)["error"].as_str().unwrap().to_owned()
-    };
+    let show = async |id: &str| read(&world.token(&asserted(&own, id)).await)["error"].as_str().unwrap().to_owned();
     assert_eq!(show("1").await, "invalid_grant", "the client is known by it");
     assert_eq!(show("1").await, "invalid_client", "once");
     // The last second in which it is good.

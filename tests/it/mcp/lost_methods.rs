@@ -61,9 +61,15 @@ async fn k03_a_method_that_looks_like_another_is_none_whatever_a_rule_says() {
     let (upstream, gateway, token) = scene(EVERYTHING).await;
     let client = |era| Client::new(&gateway.url("/lost/mcp")).token(&token).era(era);
     let params = json!({"name": "hidden", "arguments": {}});
-    for method in
-        ["Tools/call", "tools/call ", "tools/CALL", "tools/call\u{0}", "tool\u{17f}/call", "tools/\u{200b}list"]
-    {
+    for method in [
+        "Tools/call",
+        "tools/call ",
+        "tools/CALL",
+        "tools/call\u{0}",
+        "tool\u{17f}/call",
+        "tools/\u{200b}list",
+        "Logging/setLevel",
+    ] {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let reply = client(Era::Legacy).post(&[("mcp-protocol-version", "2025-11-25")], message.to_string()).await;
         assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (403, json!(403)), "{method:?}: {reply:?}");
